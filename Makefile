@@ -1,0 +1,131 @@
+# Every command of the project. `make` alone prints this list; what runs here is what CI runs.
+# Needs Linux, Python 3.10 or later with its headers and venv, gcc and make. All else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+export CC
+
+C_SOURCES := $(sort $(wildcard csrc/*.c))
+C_HEADERS := $(sort $(wildcard csrc/*.h csrc/python/*.h))
+HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
+C_TESTS := $(sort $(wildcard tests/c/test_*.c))
+C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
+
+.PHONY: help demo test test-c test-c-sanitize test-c-tsan stress bench lint lint-c format wheel sdist clean
+.DELETE_ON_ERROR:
+
+help: ## Print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
+
+# ---- The environment. A stamp file says what is in it; it is as old as what it was made from. ----
+
+$(VENV)/.made: scripts/missing-packages
+	@missing=$$(PYTHON=$(PYTHON) sh scripts/missing-packages) || exit 1; \
+	if [ -n "$$missing" ]; then \
+	    echo "Something is missing on this machine. On Debian or Ubuntu:" >&2; \
+	    echo "    sudo apt-get install $$missing" >&2; exit 1; \
+	fi
+	@echo "Making $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q --disable-pip-version-check 'setuptools>=77' 'cffi>=1.17'
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.made pyproject.toml setup.py csrc/build_core.py $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES)
+	@echo "Building and installing streamstore ..."
+	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation -e .
+	@touch $@
+
+# An extra of what is already installed: pip takes its list from the metadata of the step above.
+$(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
+	@echo "Installing what '$*' needs ..."
+	@$(BIN)/pip install -q --disable-pip-version-check 'streamstore-kinesis[$*]'
+	@touch $@
+
+# ---- Using it ----
+
+demo: $(VENV)/.built ## Write, kill a writer, lose nothing, read back: the whole story in a minute
+	@$(BIN)/python -m streamstore demo
+
+test: test-c $(VENV)/.built $(VENV)/.extra-test ## All tests but the long ones (ARGS="-k name" for some)
+	@$(BIN)/python -X dev -m pytest $(ARGS)
+
+stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, many processes
+	@$(BIN)/python -X dev -m pytest -m stress $(ARGS)
+
+bench: $(VENV)/.built $(VENV)/.extra-bench ## Time it against its rivals on this machine
+	@$(BIN)/python -m bench $(ARGS)
+
+# ---- The core alone: every tests/c/test_*.c is a program of its own, linked with the whole core. ----
+
+C_WARNINGS := -Wall -Wextra -Wconversion -Wshadow $(if $(filter 1,$(STREAMSTORE_WERROR)),-Werror)
+C_FLAGS := -std=c11 -g -pthread -Icsrc -Itests/c $(C_WARNINGS)
+C_FLAGS_plain := -O2
+C_FLAGS_sanitize := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+C_FLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
+
+# $(1) is the variant: its objects, its programs and the list of them.
+define C_VARIANT
+C_OBJECTS_$(1) := $$(C_SOURCES:csrc/%.c=build/c/$(1)/%.o)
+C_PROGRAMS_$(1) := $$(C_TESTS:tests/c/%.c=build/c/$(1)/%)
+$$(C_OBJECTS_$(1)): build/c/$(1)/%.o: csrc/%.c Makefile
+	@mkdir -p $$(@D)
+	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP -c $$< -o $$@
+$$(C_PROGRAMS_$(1)): build/c/$(1)/%: tests/c/%.c $$(C_OBJECTS_$(1)) Makefile
+	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP $$< $$(C_OBJECTS_$(1)) -o $$@
+-include $$(wildcard build/c/$(1)/*.d)
+endef
+$(foreach variant,plain sanitize tsan,$(eval $(call C_VARIANT,$(variant))))
+
+test-c: $(C_PROGRAMS_plain) ## The C tests
+	@sh scripts/run-c-tests $^
+
+test-c-sanitize: $(C_PROGRAMS_sanitize) ## The C tests under AddressSanitizer and UBSan
+	@sh scripts/run-c-tests $^
+
+test-c-tsan: $(C_PROGRAMS_tsan) ## The C tests under ThreadSanitizer
+	@sh scripts/run-c-tests $^
+
+# ---- Keeping it clean ----
+
+lint: lint-c $(VENV)/.built $(VENV)/.extra-lint ## Warnings as errors, layout, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(if $(C_ALL),$(BIN)/clang-format --dry-run -Werror $(C_ALL))
+	@bash -n .ci/run && sh -n scripts/run-c-tests && sh -n scripts/missing-packages
+
+# Optimised, because some warnings come only then; a header must compile on its own.
+lint-c: $(VENV)/.made ## Our C with every warning an error, by gcc and by clang if it is there
+	@include=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	for compiler in $(CC) $$(command -v clang || true); do \
+	    for file in $(C_SOURCES) $(HOT_SOURCES) $(wildcard tests/c/*.c bench/c/*.c); do \
+	        $$compiler -std=c11 -O2 -pthread -Wall -Wextra -Wconversion -Wshadow -Werror -DPy_LIMITED_API=0x030A0000 \
+	            -Icsrc -Itests/c -isystem $$include -c $$file -o /dev/null || exit 1; \
+	    done; \
+	    for header in $$(grep -l '^#ifndef STREAMSTORE_' $(C_HEADERS)); do \
+	        $$compiler -std=c11 -Wall -Wextra -Wconversion -Wshadow -Werror -Wno-unused-function -Icsrc \
+	            -isystem $$include -include $$header -fsyntax-only -x c /dev/null || exit 1; \
+	    done; \
+	done
+
+format: $(VENV)/.built $(VENV)/.extra-lint ## Lay out Python and C the way lint wants it
+	@$(BIN)/ruff check -q --fix --exit-zero .
+	@$(BIN)/ruff format .
+	@$(if $(C_ALL),$(BIN)/clang-format -i $(C_ALL))
+
+# ---- Packages ----
+
+wheel: $(VENV)/.extra-package ## dist/*.whl, one for all CPythons from 3.10 (checked)
+	@$(BIN)/python -m build -q --no-isolation --wheel .
+	@$(BIN)/abi3audit --strict dist/*-cp310-abi3-*.whl
+
+sdist: $(VENV)/.extra-package ## dist/*.tar.gz, which builds and tests like a clone
+	@$(BIN)/python -m build -q --no-isolation --sdist .
+
+clean: ## Remove all that was made, .venv too
+	rm -rf $(VENV) build dist *.egg-info streamstore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
