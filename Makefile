@@ -45,6 +45,11 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
 	@$(BIN)/pip install -q --disable-pip-version-check 'streamstore-kinesis[$*]'
 	@touch $@
 
+$(VENV)/.rivals: bench/rivals/requirements.txt | $(VENV)/.extra-bench
+	@echo "Installing the rivals to measure against ..."
+	@$(BIN)/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
 # ---- Using it ----
 
 demo: $(VENV)/.built ## Write, kill a writer, lose nothing, read back: the whole story in a minute
@@ -56,7 +61,7 @@ test: test-c $(VENV)/.built $(VENV)/.extra-test ## All tests but the long ones (
 stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, many processes
 	@$(BIN)/python -X dev -m pytest -m stress $(ARGS)
 
-bench: $(VENV)/.built $(VENV)/.extra-bench ## Time it against its rivals on this machine
+bench: $(VENV)/.built $(VENV)/.extra-bench $(VENV)/.rivals ## Time it against its rivals on this machine
 	@$(BIN)/python -m bench $(ARGS)
 
 # ---- The core alone: every tests/c/test_*.c is a program of its own, linked with the whole core. ----

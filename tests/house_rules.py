@@ -27,6 +27,7 @@ LEVELS: dict[str, float] = {
     "iterators": 1,
     "retention": 1,
     "aggregation": 1,
+    "attributes": 1,
     "events": 1.5,  # what the catalog's log says, and what follows from it
     "shard": 2,
     "catalog": 2,
