@@ -61,6 +61,16 @@ LAZY_UPWARD = {
 C_MODULES = {"_core", "_hot"}
 C_MODULE_IMPORTER = "native"
 
+# DESIGN, section 4, for the core: bytes know nothing of files, files nothing of bytes. Group -> its files (`log_seek.c`
+# goes with `log.c`), and the groups whose headers they may include besides their own.
+C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
+    "interface": ({"status", "streamstore"}, set()),
+    "bytes": ({"md5", "xxh3", "ranges", "format", "record"}, {"interface"}),
+    "system": ({"file", "wait"}, {"interface"}),
+    "parts": ({"lock", "control", "segment", "scan"}, {"interface", "bytes", "system"}),
+    "whole": ({"log", "store", "functions"}, {"interface", "bytes", "system", "parts"}),
+}
+
 PRINTERS = {"cli", "bench", "demo"}
 
 BANNED_MODULE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
@@ -88,6 +98,8 @@ def complaints(path: str, text: str) -> Iterator[str]:
     if suffix in {".c", ".h"}:
         yield from _at(path, c_top(path, text))
         yield from _at(path, c_function_lengths(text))
+        if PurePosixPath(path).parent.as_posix() == "csrc":
+            yield from _at(path, c_layers(path, text))
     if suffix == ".py":
         tree = ast.parse(text)
         yield from _at(path, python_function_lengths(tree))
@@ -279,6 +291,28 @@ def c_top(path: str, text: str) -> Iterator[tuple[int, str]]:
         guard = "STREAMSTORE_H" if stem == "STREAMSTORE" else f"STREAMSTORE_{stem}_H"
         if not re.search(rf"^#ifndef {guard}\n#define {guard}\n", text, re.MULTILINE) or not text.endswith("#endif\n"):
             yield 1, f"no include guard {guard}"
+
+
+def c_layers(path: str, text: str) -> Iterator[tuple[int, str]]:
+    """A core file includes only headers of its own group and of the groups that its group may know."""
+    group = _c_group(PurePosixPath(path).stem)
+    if group is None:
+        yield 1, "in no group: place it in C_GROUPS (tests/house_rules.py) and in ARCHITECTURE.md"
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := re.match(r'#include "(\w+)\.h"', line):
+            included = _c_group(match[1])
+            if included != group and included not in C_GROUPS[group][1]:
+                yield number, f"{group} includes {match[1]}.h, which is of {included}"
+
+
+def _c_group(stem: str) -> str | None:
+    words = stem.split("_")
+    for count in range(len(words), 0, -1):
+        for group, (files, _) in C_GROUPS.items():
+            if "_".join(words[:count]) in files:
+                return group
+    return None
 
 
 def c_exports(path: str, text: str, public: frozenset[str]) -> Iterator[str]:

@@ -90,6 +90,10 @@ BAD = [
     ("csrc/y.h", H.format("int x;"), "no include guard STREAMSTORE_Y_H"),
     ("csrc/x.h", "/* Top. No include guard, on\n * purpose. */\n" + H.format(""), "it says it has not"),
     ("csrc/x.h", "/* Top. */\n/* No include guard, on purpose. */\n", "no include guard"),
+    ("csrc/record.c", '/* Top. */\n#include "file.h"\n', "bytes includes file.h, which is of system"),
+    ("csrc/file.c", '/* Top. */\n#include "format.h"\n', "system includes format.h, which is of bytes"),
+    ("csrc/segment_x.h", H.format('#include "log.h"'), "parts includes log.h, which is of whole"),
+    ("csrc/novelty.c", "/* Top. */\n", "in no group"),
     ("csrc/x.c", LONG_C, "ss_f() has 104 lines"),
     ("csrc/x.c", "/* Top. TO" + "DO */\n", "undone"),
     ("docs/x.md", "This does for " + "now.\n", "later"),
@@ -116,8 +120,10 @@ GOOD = [
     ("streamstore/native.py", PY + "from streamstore import _core, _hot\n"),
     ("streamstore/cli.py", PY + "print(1)\n"),
     ("streamstore/shard.py", PY + "def f():\n" + "    a = 1\n" * 59),
-    ("csrc/x.h", H.format("int x;")),
-    ("csrc/x_lanes.h", "/* Top. No include guard, on\n * purpose. */\nint NAME(x);\n"),
+    ("csrc/ranges.h", "/* T. */\n#ifndef STREAMSTORE_RANGES_H\n#define STREAMSTORE_RANGES_H\n#endif\n"),
+    ("csrc/log_seek.c", '/* Top. */\n#include <stdio.h>\n#include "log.h"\n#include "file.h"\n'),
+    ("csrc/python/x.h", H.format("int x;")),
+    ("csrc/md5_lanes.h", "/* Top. No include guard, on\n * purpose. */\nint NAME(x);\n"),
 ]
 
 
