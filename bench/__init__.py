@@ -1,0 +1,1 @@
+"""What times streamstore against its rivals and against the machine: `python -m bench`, or `make bench`."""

@@ -1,0 +1,122 @@
+"""The other process of a row: each task is run as `python -m bench.children TASK ...` and speaks through its pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+READY = b"ready..."
+STAMP = struct.Struct("<q")
+STREAM = "volume"
+BATCH = 500
+SAMPLES_MAX = 2_000
+
+
+@dataclass(frozen=True)
+class Child:
+    """A running task: what is written to `input` it reads, what it says is read from `output`."""
+
+    process: subprocess.Popen[bytes]
+    input: int
+    output: int
+
+    def line(self) -> Any:
+        """Return the next line it says, decoded from JSON."""
+        assert self.process.stdout is not None
+        text = self.process.stdout.readline()
+        if not text:
+            raise RuntimeError(f"the child process ended with {self.process.wait()}")
+        return json.loads(text)
+
+    def kill(self) -> None:
+        """End it with SIGKILL and wait until it is gone."""
+        self.process.kill()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def child(task: str, *arguments: object) -> Iterator[Child]:
+    """Start a task; leaving kills it."""
+    command = [sys.executable, "-m", "bench.children", task, *map(str, arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield Child(process, process.stdin.fileno(), process.stdout.fileno())
+        finally:
+            process.kill()
+
+
+def echo() -> None:
+    """Send back whatever comes."""
+    while received := os.read(0, 8):
+        os.write(1, received)
+
+
+def follow(directory: str, name: str) -> None:
+    """Wait at the end of a stream; answer each record with the moment at which its data was in hand."""
+    import streamstore
+
+    clock, write, pack = time.perf_counter_ns, os.write, STAMP.pack
+    with streamstore.open(directory) as store, store.stream(name).read("LATEST", follow=True) as reader:
+        write(1, READY)
+        for record in reader:
+            _data = record.data
+            write(1, pack(clock()))
+
+
+def fill(directory: str, size: str, record_size: str) -> None:
+    """Put `size` bytes in batches, say what memory that took and some numbers given, then put on until killed."""
+    import streamstore
+    from bench import machine, workload
+
+    store = streamstore.open(directory, durability="process")
+    stream = store.create_stream(STREAM, shard_count=1, durability="process", exist_ok=True)
+    entries = workload.keyed(workload.records(BATCH, int(record_size)))
+    batches = max(int(size) // (BATCH * int(record_size)), 1)
+    step = max(batches // SAMPLES_MAX, 1)
+    samples, peak = [], 0
+    for number in range(batches):
+        results = stream.put_records(entries)
+        if number % step == 0:
+            samples.append(results[number % BATCH].sequence_number)
+        if number % 64 == 0:
+            peak = max(peak, machine.private_bytes())
+    peak = max(peak, machine.private_bytes())
+    os.write(
+        1, json.dumps({"peak": peak, "bytes": batches * BATCH * int(record_size), "samples": samples}).encode() + b"\n"
+    )
+    while True:
+        stream.put_records(entries[:10])
+        time.sleep(0.001)
+
+
+def drain(directory: str) -> None:
+    """Read a stream from its start to its end, and say how much that was and what memory it took."""
+    import streamstore
+    from bench import machine
+
+    count = size = peak = 0
+    with streamstore.open(directory) as store, store.stream(STREAM).read("TRIM_HORIZON") as reader:
+        for record in reader:
+            size += len(record.data)
+            count += 1
+            if count % 32_768 == 1:
+                peak = max(peak, machine.private_bytes())
+    os.write(1, json.dumps({"peak": peak, "bytes": size, "records": count}).encode() + b"\n")
+
+
+TASKS = {"echo": echo, "follow": follow, "fill": fill, "drain": drain}
+
+if __name__ == "__main__":
+    TASKS[sys.argv[1]](*sys.argv[2:])

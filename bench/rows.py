@@ -1,0 +1,122 @@
+"""Every row there is: its id, where it is printed, its unit and its bar. Bars stand here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamstore.bench.result import AT_LEAST, AT_MOST, Bar
+
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as declared; what is measured fills in the rest. `note` says how to read it."""
+
+    id: str
+    group: str
+    title: str
+    unit: str = "x"
+    bar: Bar | None = None
+    record_bytes: int = 100
+    note: str = ""
+
+
+def at_least(value: float) -> Bar:
+    """Return the bar that a row must reach."""
+    return Bar(AT_LEAST, value)
+
+
+def at_most(value: float) -> Bar:
+    """Return the bar that a row must stay under."""
+    return Bar(AT_MOST, value)
+
+
+WRITING = [
+    Row("put_record", "write", "put_record, one thread; LMDB put per transaction", bar=at_least(2)),
+    Row("put_records.1_shard", "write", "put_records of 500, 1 shard; LMDB 500 puts per transaction", bar=at_least(3)),
+    Row(
+        "put_records.16_shards",
+        "write",
+        "put_records of 500, 16 shards; LMDB 500 puts per transaction",
+        bar=at_least(2),
+    ),
+    Row("put_records.putmulti", "write", "put_records of 500, 1 shard; LMDB 500 by Cursor.putmulti"),
+    Row("put_record.interval", "write", "put_record, one thread, interval; LMDB put per transaction"),
+]
+READING = [
+    Row("read.records", "read", "read from the start, .data of every Record; LMDB cursor", bar=at_least(1)),
+    Row("read.untouched", "read", "read from the start, Records not looked at; LMDB cursor"),
+    Row("read.arrow", "read", "read from the start as Arrow, numbers as integers; LMDB cursor", bar=at_least(3)),
+]
+SYNC = [
+    Row("put_record.sync", "sync", "put_record, one thread; pwrite + fdatasync of the same bytes", bar=at_least(0.8)),
+    Row("put_record.sync.16_threads", "sync", "put_record, 16 threads; one thread", bar=at_least(3)),
+    Row("put_record.sync.group", "sync", "puts made durable by one sync, 16 threads", "puts", at_least(6)),
+    Row("put_records.sync", "sync", "put_records of 500, one shard; SQLite 500 per transaction", bar=at_least(5)),
+]
+CORE = [
+    Row(
+        "core.append",
+        "core",
+        "append of 1 KB in C; memcpy + checksum into a populated mapping",
+        "x",
+        at_least(0.5),
+        1024,
+    ),
+    Row("core.append_batch", "core", "append of 500 x 1 KB in C; memcpy + checksum likewise", record_bytes=1024),
+]
+LATENCY = [
+    Row(
+        "tail", "latency", "put in one process to read in another, waiting, p50; half a pipe round trip", bar=at_most(2)
+    ),
+    Row("tail.p99", "latency", "the same at p99"),
+]
+RECOVERY = [
+    Row("get", "recovery", "shard.get, warm, in the large store", "s", at_most(5e-6), 1024),
+    Row("get.flat", "recovery", "shard.get, large store over small store", "x", at_most(1.5), 1024),
+    Row("open", "recovery", "open after kill -9, large store", "s", at_most(0.1), 1024),
+    Row("open.flat", "recovery", "open after kill -9, large store over small store", "x", at_most(2), 1024),
+    Row("touch", "recovery", "first read and first put of a shard after kill -9, large store", "s", at_most(0.2), 1024),
+    Row("touch.flat", "recovery", "first touch after kill -9, large store over small store", "x", at_most(2), 1024),
+]
+MEMORY = [
+    Row(
+        "memory.write",
+        "memory",
+        "private memory (peak RssAnon) of the writing process",
+        "bytes",
+        at_most(64 * MIB),
+        1024,
+    ),
+    Row(
+        "memory.read",
+        "memory",
+        "private memory (peak RssAnon) of the reading process",
+        "bytes",
+        at_most(64 * MIB),
+        1024,
+    ),
+]
+
+
+def _scale(name: str, what: str) -> list[Row]:
+    return [
+        Row(f"scale.{name}.create", "scale", f"{what}: create", "s"),
+        Row(f"scale.{name}.put", "scale", f"{what}: one put to each", "s"),
+        Row(f"scale.{name}.open", "scale", f"{what}: open", "s", at_most(0.1)),
+        Row(f"scale.{name}.read", "scale", f"{what}: read all", "s"),
+        Row(f"scale.{name}.descriptors", "scale", f"{what}: open descriptors, at most", "", at_most(1023)),
+        Row(f"scale.{name}.disk", "scale", f"{what}: disk space, one small record each", "bytes", at_most(GIB)),
+    ]
+
+
+SCALE = [*_scale("streams", "many streams of 1 shard"), *_scale("shards", "1 stream of many shards")]
+RIVAL_QUEUES = ("persist_files", "litequeue", "rocksdb", "persist_sqlite", "rocksdb_sync", "sqlite_sync")
+QUEUES = [
+    Row(f"queues.{name}.{what}", "queues", f"{title}, one at a time")
+    for name in RIVAL_QUEUES
+    for what, title in (("put", "put"), ("get", "take or read back"))
+]
+ROWS = {row.id: row for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *MEMORY, *SCALE, *QUEUES]}
