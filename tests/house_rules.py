@@ -28,9 +28,11 @@ LEVELS: dict[str, float] = {
     "retention": 1,
     "aggregation": 1,
     "attributes": 1,
+    "arrow": 1.5,
     "events": 1.5,  # what the catalog's log says, and what follows from it
     "shard": 2,
     "catalog": 2,
+    "reader": 2,  # follows many shards by what native and iterators give
     "stream": 3,
     "store": 4,
     "queue": 5,
@@ -68,7 +70,7 @@ C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "bytes": ({"md5", "xxh3", "ranges", "format", "record"}, {"interface"}),
     "system": ({"file", "wait"}, {"interface"}),
     "parts": ({"lock", "control", "segment", "scan"}, {"interface", "bytes", "system"}),
-    "whole": ({"log", "store", "functions"}, {"interface", "bytes", "system", "parts"}),
+    "whole": ({"log", "flusher", "store", "functions"}, {"interface", "bytes", "system", "parts"}),
 }
 
 PRINTERS = {"cli", "bench", "demo"}
