@@ -63,7 +63,7 @@ def main(
 
 
 def _run(mode: str, directory: Path, results: Path, only: tuple[str, ...], pattern: str) -> int:
-    arguments = ["-c", str(HERE / "pytest.ini"), "-q", f"--mode={mode}", f"--directory={directory}"]
+    arguments = ["-c", str(HERE / "pytest.ini"), "-q", "--tb=short", f"--mode={mode}", f"--directory={directory}"]
     arguments += [f"--results={results}", *(["-k", pattern] if pattern else [])]
     return pytest.main([*arguments, *(str(HERE / f"bench_{part}.py") for part in ORDER if not only or part in only)])
 

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def drain(directory: str) -> None:
     os.write(1, json.dumps({"peak": peak, "bytes": size, "records": count}).encode() + b"\n")
 
 
-TASKS = {"echo": echo, "follow": follow, "fill": fill, "drain": drain}
+TASKS: dict[str, Callable[..., None]] = {"echo": echo, "follow": follow, "fill": fill, "drain": drain}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

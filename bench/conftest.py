@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Post what a benchmark promised and did not fill in as failed, with its error."""
     report: Any = yield
     if call.excinfo is not None and call.when in ("setup", "call"):
-        item.config.stash[BOARD].post_failed(_promised(item), call.excinfo.exconly())
+        item.config.stash[BOARD].post_failed(_promised(item), _first_line(call.excinfo.exconly()))
     return report
 
 
@@ -56,6 +56,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the result file; a run that was cut short or failed in part is written too."""
     if session.items:
         session.config.stash[BOARD].write(Path(session.config.getoption("--results")))
+
+
+def _first_line(error: str) -> str:
+    return error.splitlines()[0].replace(str(ROOT), ".")  # results are published, the paths of a machine are not
 
 
 def _promised(item: pytest.Item) -> list[str]:

@@ -23,8 +23,7 @@ class LmdbStore:
     setup = "sync=False, metasync=False, writemap=True; keys ascend and are put with append=True"
 
     def __init__(self, directory: Path) -> None:
-        options = {"map_size": MAP_SIZE, "sync": False, "metasync": False, "writemap": True}
-        self.environment = lmdb.open(str(directory), **options)
+        self.environment = lmdb.open(str(directory), map_size=MAP_SIZE, sync=False, metasync=False, writemap=True)
         self.next_key = 0
 
     def prepare(self, data: Sequence[bytes]) -> list[Pair]:
