@@ -1,0 +1,86 @@
+/* One thread a process that keeps the promise of `interval` streams, finishes the sync of sealed segments, and syncs what a dead
+ * writer left. Started by the first publish that is not synced by its own caller. */
+#define _GNU_SOURCE
+#include <signal.h>
+
+#include "log.h"
+#include "wait.h"
+
+enum { FLUSHER_RUNS = 1, FLUSHER_JOINED = 2 };
+
+/* What of a log is due: 0 = nothing, else the end to sync to. */
+static uint64_t due(const ss_control_entry *entry, uint64_t now, uint64_t interval)
+{
+    uint64_t durable = atomic_load(&entry->durable), tail = atomic_load(&entry->tail);
+    if (atomic_load(&entry->state) != SS_LOG_READY || durable >= tail)
+        return 0;
+    uint32_t durability = atomic_load(&entry->durability);
+    if (durability == SS_DURABILITY_INTERVAL)
+        return now - atomic_load(&entry->sync_started_us) >= interval / 2 ? tail : 0;
+    if (durability == SS_DURABILITY_SYNC) /* published and not synced for long: its writer is gone */
+        return now - atomic_load(&entry->sync_started_us) >= SS_WAIT_BOUND_US ? tail : 0;
+    uint64_t base = atomic_load(&entry->segment_base);
+    return base > durable ? base : 0; /* process mode: sealed segments only */
+}
+
+static ss_status round_of_syncs(ss_store *store)
+{
+    uint64_t interval = (uint64_t)atomic_load(&store->sync_interval_us);
+    uint32_t count = atomic_load(&store->control.header->log_count);
+    for (uint32_t i = 0; i < count && !atomic_load(&store->flusher.stop); i++) {
+        uint64_t end = due(ss_control_entry_at(&store->control, i), ss_wait_monotonic_us(), interval);
+        ss_log *log;
+        if (!end || ss_store_log_at(store, i, &log) != SS_OK)
+            continue;
+        ss_status status = ss_log_sync_to(log, end, end < atomic_load(&log->entry->tail));
+        if (ss_status_code(status) == SS_POISONED || ss_status_code(status) == SS_STALE)
+            return status; /* nothing is retried: the store says so at every call */
+    }
+    ss_store_control_sync(store, 0);
+    return SS_OK;
+}
+
+static void *run(void *context)
+{
+    ss_store *store = context;
+    while (!atomic_load(&store->flusher.stop)) {
+        uint32_t seen = ss_wait_event_read(&store->flusher.event);
+        if (round_of_syncs(store) != SS_OK)
+            break;
+        /* Half an interval of sleep, due after half: a record waits at most one interval for its sync to start. */
+        int64_t half = atomic_load(&store->sync_interval_us) / 2;
+        ss_wait_sleep(&store->flusher.event, seen, half < SS_WAIT_BOUND_US ? half : SS_WAIT_BOUND_US);
+    }
+    return NULL;
+}
+
+ss_status ss_flusher_start(ss_store *store)
+{
+    ss_flusher *flusher = &store->flusher;
+    ss_status status = SS_OK;
+    pthread_mutex_lock(&flusher->mutex);
+    if (!atomic_load(&flusher->started)) {
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the program's own threads */
+        status = pthread_create(&flusher->thread, NULL, run, store) == 0 ? SS_OK : SS_NO_MEMORY;
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        if (status == SS_OK)
+            atomic_store(&flusher->started, FLUSHER_RUNS);
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+    return status;
+}
+
+void ss_flusher_stop(ss_store *store)
+{
+    ss_flusher *flusher = &store->flusher;
+    pthread_mutex_lock(&flusher->mutex);
+    if (atomic_load(&flusher->started) == FLUSHER_RUNS) {
+        atomic_store(&flusher->stop, 1);
+        ss_wait_event_force(&flusher->event);
+        pthread_join(flusher->thread, NULL);
+        atomic_store(&flusher->started, FLUSHER_JOINED);
+    }
+    pthread_mutex_unlock(&flusher->mutex);
+}

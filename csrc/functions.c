@@ -1,0 +1,18 @@
+/* The table through which the _hot extension reaches the core, so that both use one copy of it. */
+#include "streamstore.h"
+
+static const ss_function_table table = {
+    .version = SS_FUNCTIONS_VERSION,
+    .size = sizeof(ss_function_table),
+    .log_append = ss_log_append,
+    .log_sync = ss_log_sync,
+    .log_read = ss_log_read,
+    .ranges_route = ss_ranges_route,
+    .ranges_route_keys = ss_ranges_route_keys,
+    .ranges_hash = ss_ranges_hash,
+};
+
+const void *ss_functions(void)
+{
+    return &table;
+}

@@ -1,0 +1,146 @@
+/* What the parts of a log share: the store it lives in, its control entry, its segments. Private to log_*.c and store*.c.
+ *
+ * Locks, outer before inner: sync_lock (shared) > entry->lock (shared) > table_mutex (this process) . index_mutex is a leaf.
+ */
+#ifndef STREAMSTORE_LOG_H
+#define STREAMSTORE_LOG_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "control.h"
+#include "lock.h"
+#include "segment.h"
+#include "streamstore.h"
+
+typedef struct {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    _Atomic int started;
+    _Atomic uint32_t event; /* event word: work or stop */
+    _Atomic int stop;
+} ss_flusher;
+
+enum { SS_STORE_OPEN = 0, SS_STORE_CLOSING = SS_LOCK_CLOSING, SS_STORE_LAST_SYNC = 2 };
+
+struct ss_store {
+    int root;
+    int lock_fd;
+    int flags;
+    uint8_t store_id[16];
+    ss_control control;
+    ss_lock_self self;
+    ss_store_info info;
+    _Atomic int closing; /* SS_STORE_OPEN, then SS_STORE_CLOSING ends every wait and no call starts; SS_STORE_LAST_SYNC: close alone works */
+    _Atomic int forked;
+    _Atomic uint32_t active; /* calls under way */
+    _Atomic int64_t sync_interval_us;
+    _Atomic uint64_t wall_checked_us; /* wall time up to which the boot clock has agreed */
+    _Atomic uint64_t control_synced_us;
+    int mmap_ok;
+    pthread_mutex_t logs_mutex;
+    ss_log **logs; /* by control index */
+    uint32_t logs_size;
+    _Atomic uint32_t open_files; /* segment descriptors kept for reading */
+    ss_flusher flusher;
+};
+
+struct ss_log {
+    ss_store *store;
+    ss_control_entry *entry;
+    uint32_t index;
+    uint32_t stream_id;
+    uint32_t shard;
+    int durability;
+    uint64_t segment_size_max;
+    uint64_t record_size_max;
+    uint64_t epoch_floor;
+    uint64_t start_position;
+    uint8_t *description;
+    uint32_t description_size;
+    char directory[48];
+
+    /* guarded by entry->lock */
+    ss_segment *writer; /* a reference; NULL or stale where another process rolled */
+    uint64_t populated; /* file offset up to which the writer's pages are faulted in */
+    uint8_t *staging;   /* pwrite backend: frames are built here */
+    size_t staging_size;
+
+    /* guarded by table_mutex: the live segments this process knows, by ordinal and base, strictly increasing in both */
+    pthread_mutex_t table_mutex;
+    ss_segment **table;
+    size_t table_count;
+    size_t table_capacity;
+    uint64_t table_newest; /* ordinals up to here were looked at; 0 = none */
+
+    pthread_mutex_t index_mutex;
+    ss_recovery recovery;
+};
+
+/* store.c: every public call is bracketed, so that close can wait for those under way. */
+ss_status ss_store_enter(ss_store *store);
+void ss_store_leave(ss_store *store);
+/* The first failed sync ends all acknowledgements, of every process (DESIGN section 2). Returns SS_POISONED. */
+ss_status ss_store_poison_set(ss_store *store, ss_status cause);
+/* SS_STALE, SS_POISONED or SS_OK. */
+ss_status ss_store_usable(const ss_store *store);
+/* Now, but never more than an hour ahead of the boot clock of this incarnation. */
+uint64_t ss_store_arrival_us(ss_store *store);
+ss_status ss_store_log_at(ss_store *store, uint32_t index, ss_log **out);
+/* The control file is the watermark page: synced lazily, a hint to recovery and never truth. */
+void ss_store_control_sync(ss_store *store, int now);
+
+/* flusher.c */
+ss_status ss_flusher_start(ss_store *store);
+void ss_flusher_stop(ss_store *store);
+
+/* log.c */
+ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out);
+void ss_log_free(ss_log *log);
+uint64_t ss_log_visible(const ss_log *log);
+/* Recover at first touch; on SS_OK the state is READY. */
+ss_status ss_log_ready(ss_log *log);
+/* Take the append lock and check that this incarnation may be written (or read, for recovery). */
+ss_status ss_log_lock(ss_log *log, int try_only, int *taken_over);
+void ss_log_unlock(ss_log *log);
+void ss_log_announce_tail(ss_log *log);
+
+/* log_table.c */
+void ss_log_table_forget(ss_log *log);
+/* A reference to the live segment that holds `position`, open for reading; *end is where the next live one begins (UINT64_MAX: none). */
+ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, uint64_t *end);
+/* A reference to the i-th live segment, not necessarily open; SS_NOT_FOUND past the last. */
+ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end);
+void ss_log_table_release(ss_log *log, ss_segment *segment);
+/* Put a segment this process just made; takes over the caller's reference as the table's own and cuts what it cuts. */
+ss_status ss_log_table_add(ss_log *log, ss_segment *segment);
+/* Open (or reopen writable) a segment in the table. Holds no lock at call. */
+ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable);
+/* Drop writable maps of sealed segments that are durable now. */
+void ss_log_table_trim_maps(ss_log *log);
+void ss_log_table_drop_before(ss_log *log, uint64_t position);
+/* All segment ordinals on disk, ascending; free(*ordinals). SS_OK with none where the directory is absent. */
+ss_status ss_log_table_list(const ss_log *log, uint64_t **ordinals, size_t *count);
+
+/* log_roll.c */
+uint64_t ss_log_roll_epoch(const ss_log *log);
+/* Start a segment at `base` (the tail, or lower: then [base, tail) is copied into it first). Caller holds the append lock. */
+ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t frame_size);
+ss_status ss_log_roll_writer(ss_log *log); /* log->writer is the active segment, open for writing */
+
+/* log_sync.c */
+/* Lead or wait for rounds until `end` is durable; exact: sync no further than `end` when leading. */
+ss_status ss_log_sync_to(ss_log *log, uint64_t end, int exact);
+ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end); /* the system calls alone; poisons on failure */
+void ss_log_sync_publish(ss_log *log, uint64_t durable, uint64_t frame);
+
+/* log_recover.c */
+ss_status ss_log_recover(ss_log *log); /* caller holds the append lock; state is not READY */
+/* An append or roll was left half done: make counters agree with the tail. */
+ss_status ss_log_recover_counters(ss_log *log);
+
+/* log_seek.c */
+ss_status ss_log_seek_boundary(ss_log *log, uint64_t position, uint64_t visible, uint64_t *out);
+ss_status ss_log_seek_records_before(ss_log *log, uint64_t position, uint64_t *count);
+
+#endif

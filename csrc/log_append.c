@@ -1,0 +1,319 @@
+/* The way of a put: lock, reserve, copy, publish (docs/durability.md draws it). */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "file.h"
+#include "log.h"
+#include "record.h"
+#include "wait.h"
+
+#define POPULATE_AHEAD_MIN (UINT64_C(4) << 10)
+#define POPULATE_AHEAD_MAX (UINT64_C(2) << 20)
+
+static ss_status sizes(const ss_log *log, const ss_entry *entries, size_t count, uint64_t *total)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t size;
+        ss_status status = ss_record_frame_size(&entries[i], log->record_size_max, &size);
+        if (status != SS_OK)
+            return status;
+        sum += size;
+    }
+    if (sum > SEGMENT_SIZE_LIMIT / 2)
+        return SS_TOO_LARGE;
+    *total = sum;
+    return SS_OK;
+}
+
+/* Give the file blocks up to file offset `needed`. The step doubles with what the segment holds, so a shard of one small record costs
+ * 64 KiB and a busy one a call in 32 MiB. */
+static ss_status allocate(ss_log *log, uint64_t needed)
+{
+    ss_control_entry *entry = log->entry;
+    uint64_t allocated = atomic_load(&entry->allocated), limit = log->writer->facts.map_size;
+    uint64_t step = ALLOCATE_STEP_MIN;
+    while (step < allocated && step < ALLOCATE_STEP_MAX)
+        step *= 2;
+    uint64_t wanted = allocated + step;
+    if (wanted < needed)
+        wanted = (needed + ALLOCATE_STEP_MIN - 1) & ~(ALLOCATE_STEP_MIN - 1);
+    if (wanted > limit)
+        wanted = limit;
+    assert(needed <= wanted);
+    char name[SS_SEGMENT_NAME_SIZE];
+    int fd;
+    ss_segment_name(log->directory, log->writer->facts.ordinal, name);
+    ss_status status = ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd);
+    if (status != SS_OK)
+        return status;
+    status = ss_file_allocate(fd, wanted, log->store->mmap_ok);
+    if (ss_status_code(status) == SS_FULL) { /* nearly full: the frame itself may still fit */
+        wanted = (needed + 4095) & ~UINT64_C(4095);
+        status = ss_file_allocate(fd, wanted < limit ? wanted : limit, log->store->mmap_ok);
+    }
+    ss_file_close(fd);
+    if (status == SS_OK)
+        atomic_store(&entry->allocated, wanted < limit ? wanted : limit);
+    return status;
+}
+
+/* Fault pages in ahead of the tail, in one call for many: a fault at a time costs three times as much, and a full disk
+ * shows here as an error where a store would be SIGBUS. A sync log goes page by page: what is faulted is dirty, and dirty is synced. */
+static ss_status populate(ss_log *log, uint64_t needed)
+{
+    uint64_t allocated = atomic_load(&log->entry->allocated), ahead = 0;
+    if (log->durability != SS_DURABILITY_SYNC) {
+        ahead = needed / 4;
+        ahead = ahead < POPULATE_AHEAD_MIN ? POPULATE_AHEAD_MIN : ahead > POPULATE_AHEAD_MAX ? POPULATE_AHEAD_MAX : ahead;
+    }
+    uint64_t target = (needed + ahead + 4095) & ~UINT64_C(4095);
+    target = target < allocated ? target : allocated;
+    uint64_t from = log->populated & ~UINT64_C(4095);
+    ss_status status = ss_file_populate(log->writer->map + from, (size_t)(target - from));
+    if (status == SS_OK)
+        log->populated = target;
+    return status;
+}
+
+/* Where frames are built: in the map itself, or in memory that is written out by pwrite. */
+static ss_status destination(ss_log *log, uint64_t offset, uint64_t size, uint8_t **to)
+{
+    if (log->writer->map) {
+        *to = log->writer->map + offset;
+        return SS_OK;
+    }
+    if (log->staging_size < size) {
+        uint8_t *larger = realloc(log->staging, (size_t)size);
+        if (!larger)
+            return SS_NO_MEMORY;
+        log->staging = larger;
+        log->staging_size = (size_t)size;
+    }
+    *to = log->staging;
+    return SS_OK;
+}
+
+static ss_status write_out(ss_log *log, uint64_t offset, uint64_t size)
+{
+    return log->writer->map ? SS_OK : ss_file_write(log->writer->fd, log->staging, (size_t)size, offset);
+}
+
+/* One frame of ours (epoch, close) at the tail, synced before it is published, with everything before it. */
+static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const ss_entry *content, ss_appended *out)
+{
+    ss_control_entry *entry = log->entry;
+    uint64_t tail = atomic_load(&entry->tail), size, arrival = ss_store_arrival_us(log->store);
+    uint64_t last = atomic_load(&entry->last_arrival_us);
+    arrival = arrival > last ? arrival : last;
+    ss_status status = ss_record_frame_size(content, RECORD_SIZE_LIMIT, &size);
+    uint64_t offset = ss_segment_offset(log->writer, tail);
+    uint8_t *to;
+    if (status != SS_OK || (status = destination(log, offset, size, &to)) != SS_OK)
+        return status;
+    ss_record_place place = {
+        .position = tail,
+        .arrival_us = arrival,
+        .epoch = epoch,
+        .durable = atomic_load(&entry->durable),
+        .ordinal = (uint32_t)(atomic_load(&entry->record_count) - log->writer->facts.base_ordinal) + 1,
+        .type = type,
+    };
+    atomic_store(&entry->reserve_end, tail + size);
+    ss_record_write(to, content, size, &place, &log->writer->salt);
+    if ((status = write_out(log, offset, size)) != SS_OK)
+        return status;
+    uint64_t durable = atomic_load(&entry->durable);
+    if ((status = ss_log_sync_range(log, durable, tail + size)) != SS_OK)
+        return status;
+    atomic_store(&entry->epoch, epoch);
+    atomic_store(&entry->last_arrival_us, arrival);
+    atomic_store(&entry->last_frame, tail);
+    atomic_store_explicit(&entry->tail, tail + size, memory_order_release);
+    ss_log_sync_publish(log, tail + size, tail);
+    if (out)
+        *out = (ss_appended){.epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
+    return SS_OK;
+}
+
+static int room_for(const ss_log *log, uint64_t size, size_t count)
+{
+    const ss_control_entry *entry = log->entry;
+    uint64_t records = atomic_load(&entry->record_count) - log->writer->facts.base_ordinal;
+    return atomic_load(&entry->tail) + size <= ss_segment_limit(log->writer) && records + count <= FRAME_ORDINAL_MAX;
+}
+
+/* The first publish of an incarnation goes under a new epoch that is durable before it: a number lost with an earlier
+ * incarnation's suffix is then never given again (I4). In place after a clean close, else in a new segment. */
+static ss_status begin_epoch(ss_log *log, uint64_t size)
+{
+    ss_control_entry *entry = log->entry;
+    uint64_t epoch = ss_log_roll_epoch(log), tail = atomic_load(&entry->tail);
+    if (atomic_load(&entry->in_place) && atomic_load(&entry->segment_ordinal)) {
+        ss_status status = ss_log_roll_writer(log);
+        if (status != SS_OK)
+            return status;
+        uint64_t end = ss_segment_offset(log->writer, tail) + FRAME_BODY;
+        if (room_for(log, FRAME_BODY + size, 1)) {
+            if (end > atomic_load(&entry->allocated) && (status = allocate(log, end)) != SS_OK)
+                return status;
+            log->populated = ss_segment_offset(log->writer, tail);
+            if (log->writer->map && (status = populate(log, end)) != SS_OK)
+                return status;
+            const ss_entry nothing = {.key_size = -1};
+            if ((status = append_marker(log, SS_FRAME_EPOCH, epoch, &nothing, NULL)) == SS_OK) {
+                atomic_store(&entry->in_place, 0);
+                atomic_store(&entry->epoch_current, 1);
+            }
+            return status;
+        }
+    }
+    return ss_log_roll_to(log, tail, epoch, size);
+}
+
+/* Everything that may sleep or call the system before the copy: all of it is past when the fast path is taken. */
+static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
+{
+    ss_control_entry *entry = log->entry;
+    ss_status status = SS_OK;
+    if (atomic_load_explicit(&entry->state, memory_order_relaxed) != SS_LOG_READY) {
+        if (atomic_load(&entry->state) == SS_LOG_RETIRED)
+            return SS_SHARD_CLOSED;
+        if (try_only)
+            return SS_WOULD_BLOCK;
+        if ((status = ss_log_recover(log)) != SS_OK)
+            return status;
+    }
+    if (atomic_load_explicit(&entry->closed, memory_order_relaxed))
+        return SS_SHARD_CLOSED;
+    int unfinished = atomic_load(&entry->reserve_end) != atomic_load(&entry->tail);
+    int fresh = !atomic_load_explicit(&entry->epoch_current, memory_order_relaxed);
+    int writer_stale = !log->writer || log->writer->facts.ordinal != atomic_load(&entry->segment_ordinal) || !log->writer->writable;
+    if (unfinished || fresh || writer_stale) {
+        if (try_only)
+            return SS_WOULD_BLOCK;
+        if (unfinished) {
+            /* An append or roll died half-way (its owner with it, or on a full disk): what it left is never built upon. */
+            if ((status = ss_log_recover_counters(log)) != SS_OK)
+                return status;
+            status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), size);
+        } else if (fresh) {
+            status = begin_epoch(log, size);
+        } else {
+            status = ss_log_roll_writer(log);
+        }
+        if (status != SS_OK)
+            return status;
+    }
+    if (!room_for(log, size, count)) {
+        if (try_only)
+            return SS_WOULD_BLOCK;
+        if ((status = ss_log_roll_to(log, atomic_load(&entry->tail), atomic_load(&entry->epoch), size)) != SS_OK)
+            return status;
+    }
+    uint64_t end = ss_segment_offset(log->writer, atomic_load(&entry->tail)) + size;
+    if (end > atomic_load(&entry->allocated)) {
+        if (try_only)
+            return SS_WOULD_BLOCK;
+        if ((status = allocate(log, end)) != SS_OK)
+            return status;
+    }
+    if (log->writer->map && end > log->populated) {
+        if (try_only && log->durability != SS_DURABILITY_SYNC)
+            return SS_WOULD_BLOCK;
+        status = populate(log, end);
+    }
+    return status;
+}
+
+static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uint64_t size, uint64_t *positions, ss_appended *out)
+{
+    ss_control_entry *entry = log->entry;
+    uint64_t tail = atomic_load_explicit(&entry->tail, memory_order_relaxed);
+    uint64_t offset = ss_segment_offset(log->writer, tail), arrival = ss_store_arrival_us(log->store);
+    uint64_t last_arrival = atomic_load_explicit(&entry->last_arrival_us, memory_order_relaxed);
+    uint8_t *to;
+    ss_status status = destination(log, offset, size, &to);
+    if (status != SS_OK)
+        return status;
+    arrival = arrival > last_arrival ? arrival : last_arrival;
+    uint64_t records = atomic_load_explicit(&entry->record_count, memory_order_relaxed);
+    ss_record_place place = {
+        .position = tail,
+        .arrival_us = arrival,
+        .epoch = atomic_load_explicit(&entry->epoch, memory_order_relaxed),
+        .durable = atomic_load_explicit(&entry->durable, memory_order_relaxed),
+        .ordinal = (uint32_t)(records - log->writer->facts.base_ordinal) + 1,
+        .type = SS_FRAME_DATA,
+    };
+    *out = (ss_appended){.epoch = place.epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
+    /* Guards a kill in the middle of the copy: whoever takes the lock over sees the reservation and leaves this segment. */
+    atomic_store(&entry->reserve_end, tail + size);
+    uint64_t last = tail;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t frame_size = 0;
+        status = ss_record_frame_size(&entries[i], log->record_size_max, &frame_size);
+        assert(status == SS_OK); /* checked before the lock */
+        ss_record_write(to, &entries[i], frame_size, &place, &log->writer->salt);
+        if (positions)
+            positions[i] = place.position;
+        last = place.position;
+        to += frame_size;
+        place.position += frame_size;
+        place.ordinal++;
+    }
+    assert(place.position == tail + size);
+    if ((status = write_out(log, offset, size)) != SS_OK)
+        return status;
+    /* Counters before the tail: a kill between leaves reserve_end past the tail, and the next owner counts anew. */
+    atomic_store_explicit(&entry->record_count, records + count, memory_order_relaxed);
+    atomic_store_explicit(&entry->last_arrival_us, arrival, memory_order_relaxed);
+    atomic_store_explicit(&entry->last_frame, last, memory_order_relaxed);
+    atomic_store_explicit(&entry->tail, tail + size, memory_order_release);
+    return SS_OK;
+}
+
+ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags, uint64_t *positions,
+                        ss_appended *out)
+{
+    uint64_t size;
+    if (count == 0 || (flags & SS_APPEND_CLOSE && count != 1))
+        return SS_INVALID;
+    ss_status status = sizes(log, entries, count, &size);
+    if (status != SS_OK || (status = ss_store_enter(log->store)) != SS_OK)
+        return status;
+    if (log->store->info.read_only) {
+        ss_store_leave(log->store);
+        return SS_READ_ONLY;
+    }
+    int taken_over, try_only = (flags & SS_APPEND_TRY) != 0;
+    if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)
+        goto leave;
+    /* The comparison first: a mismatch must not roll or recover on behalf of a put that will not happen. */
+    if (expected_tail && atomic_load(&log->entry->state) == SS_LOG_UNRECOVERED)
+        status = try_only ? SS_WOULD_BLOCK : ss_log_recover(log);
+    if (status == SS_OK && expected_tail && atomic_load(&log->entry->tail) != expected_tail)
+        status = SS_TAIL_MISMATCH;
+    if (status == SS_OK)
+        status = prepare(log, size, count, try_only);
+    if (status == SS_OK) {
+        if (flags & SS_APPEND_CLOSE) {
+            status = append_marker(log, SS_FRAME_CLOSE, atomic_load(&log->entry->epoch), entries, out);
+            if (status == SS_OK)
+                atomic_store_explicit(&log->entry->closed, 1, memory_order_release);
+        } else {
+            status = publish(log, entries, count, size, positions, out);
+        }
+    }
+    ss_log_unlock(log);
+    if (status == SS_OK) {
+        if (log->durability != SS_DURABILITY_SYNC) {
+            ss_log_announce_tail(log);
+            if (!atomic_load_explicit(&log->store->flusher.started, memory_order_relaxed))
+                status = ss_flusher_start(log->store);
+        }
+    }
+leave:
+    ss_store_leave(log->store);
+    return status;
+}

@@ -1,0 +1,208 @@
+/* Reading: copy a window out of a segment, verify it there, describe the records. Nothing that another process may change under us is
+ * believed: every length is checked in the private copy. */
+#include "log.h"
+#include "record.h"
+#include "scan.h"
+
+#define WINDOW_MIN 4096
+
+typedef struct {
+    ss_log *log;
+    uint8_t *buffer;
+    size_t buffer_size;
+    ss_record *records;
+    size_t limit;
+    uint64_t stop; /* no record at or beyond it */
+    ss_read_result *result;
+} reading;
+
+/* The damaged range that begins at `position`: up to the next frame that holds, in this segment or at the next one's base. */
+static ss_status report_damage(reading *r, ss_segment *segment, uint64_t position, uint64_t segment_end)
+{
+    char name[SS_SEGMENT_NAME_SIZE];
+    ss_scan scan;
+    uint64_t limit = segment_end < r->result->visible ? segment_end : r->result->visible, next = limit;
+    ss_segment_name(r->log->directory, segment->facts.ordinal, name);
+    if (ss_scan_open(&scan, segment, r->log->store->root, name) == SS_OK) {
+        uint64_t found;
+        if (ss_scan_resync(&scan, position, limit, &found) == SS_OK)
+            next = found;
+        ss_scan_close(&scan);
+    }
+    r->result->damage_begin = position;
+    r->result->damage_end = next;
+    r->result->next_position = next;
+    return SS_CORRUPT;
+}
+
+/* Describe the frames that stand whole in the window; *position moves past them. SS_CORRUPT at the first that does not hold. */
+static ss_status take_window(reading *r, const ss_segment *segment, uint64_t available, uint64_t *position)
+{
+    ss_read_result *result = r->result;
+    uint64_t taken = 0;
+    const uint8_t *base = r->buffer + result->used;
+    while (taken + FRAME_BODY <= available && result->count < r->limit) {
+        ss_record_header header;
+        if (ss_record_read_header(base + taken, *position, &segment->salt, &header) != SS_OK)
+            return SS_CORRUPT;
+        if (header.frame_size > available - taken) {
+            result->size_needed = header.frame_size;
+            break;
+        }
+        if (ss_record_check_body(base + taken, &header, &segment->salt) != SS_OK)
+            return SS_CORRUPT;
+        if (header.type == SS_FRAME_DATA)
+            ss_record_describe(&header, base + taken, result->used + taken, segment->facts.base_ordinal, &r->records[result->count++]);
+        else if (header.type == SS_FRAME_CLOSE)
+            result->end_of_log = 1;
+        taken += header.frame_size;
+        *position += header.frame_size;
+    }
+    result->used += (size_t)taken;
+    return SS_OK;
+}
+
+static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uint64_t *position)
+{
+    ss_read_result *result = r->result;
+    size_t window = r->limit - result->count < 512 ? WINDOW_MIN + (r->limit - result->count) * 256 : r->buffer_size;
+    while (*position < end && result->count < r->limit) {
+        size_t room = r->buffer_size - result->used;
+        uint64_t left = end - *position, before = *position;
+        size_t take = window < room ? window : room;
+        take = left < take ? (size_t)left : take & ~(size_t)7;
+        result->size_needed = 0;
+        if (take < FRAME_BODY) {
+            result->size_needed = FRAME_BODY;
+            return SS_SMALL;
+        }
+        ss_status status = ss_segment_copy(segment, *position, r->buffer + result->used, take);
+        if (status != SS_OK)
+            return status;
+        if ((status = take_window(r, segment, take, position)) != SS_OK)
+            return status;
+        if (*position == before) {
+            if (result->size_needed > left)
+                return SS_CORRUPT; /* a frame that runs past the published end was never published so */
+            if (result->size_needed > room || result->size_needed <= take)
+                return SS_SMALL;
+            window = (size_t)result->size_needed;
+        }
+    }
+    return SS_OK;
+}
+
+static ss_status read_from(reading *r, uint64_t position)
+{
+    ss_read_result *result = r->result;
+    while (position < r->stop && result->count < r->limit) {
+        ss_segment *segment;
+        uint64_t segment_end;
+        ss_status status = ss_log_table_find(r->log, position, &segment, &segment_end);
+        if (status != SS_OK)
+            return status;
+        uint64_t end = segment_end < result->visible ? segment_end : result->visible;
+        end = end < r->stop ? end : r->stop;
+        status = read_segment(r, segment, end, &position);
+        result->next_position = position;
+        if (status == SS_CORRUPT)
+            status = report_damage(r, segment, position, segment_end);
+        ss_log_table_release(r->log, segment);
+        if (status == SS_SMALL && result->count)
+            return SS_OK;
+        if (status != SS_OK)
+            return status;
+    }
+    return SS_OK;
+}
+
+static ss_status check_start(ss_log *log, uint64_t position)
+{
+    if (position < atomic_load(&log->entry->start))
+        return SS_TRIMMED;
+    return position % 8 || position > atomic_load(&log->entry->tail) ? SS_INVALID : SS_OK;
+}
+
+ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size, ss_record *records, size_t limit,
+                      ss_read_result *result)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    if (limit == 0 || buffer_size < FRAME_BODY || buffer_size > UINT32_MAX)
+        status = SS_INVALID;
+    else if ((status = ss_log_ready(log)) == SS_OK && (status = check_start(log, position)) == SS_OK) {
+        uint64_t visible = ss_log_visible(log);
+        *result = (ss_read_result){.next_position = position, .visible = visible};
+        reading r = {.log = log, .buffer = buffer, .buffer_size = buffer_size, .records = records, .limit = limit, .result = result};
+        r.stop = end && end < visible ? end : visible;
+        status = read_from(&r, position);
+        if (position < atomic_load(&log->entry->start))
+            status = SS_TRIMMED; /* trimmed while we copied: what was read may be half gone */
+    }
+    ss_store_leave(log->store);
+    return status;
+}
+
+ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size, ss_record *record,
+                     ss_read_result *result)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    ss_segment *segment = NULL;
+    uint64_t end;
+    if ((status = ss_log_ready(log)) != SS_OK)
+        goto leave;
+    uint64_t visible = ss_log_visible(log);
+    if (position < atomic_load(&log->entry->start)) {
+        status = SS_TRIMMED;
+        goto leave;
+    }
+    if (position % 8 || position >= visible || buffer_size < FRAME_BODY) {
+        status = SS_NOT_FOUND;
+        goto leave;
+    }
+    if ((status = ss_log_table_find(log, position, &segment, &end)) != SS_OK)
+        goto leave;
+    end = end < visible ? end : visible;
+    *result = (ss_read_result){.next_position = position, .visible = visible};
+    size_t take = end - position < buffer_size ? (size_t)(end - position) : buffer_size;
+    ss_record_header header;
+    if (take < FRAME_BODY) {
+        status = SS_NOT_FOUND;
+        goto release;
+    }
+    if ((status = ss_segment_copy(segment, position, buffer, take)) != SS_OK)
+        goto release;
+    if (ss_record_read_header(buffer, position, &segment->salt, &header) != SS_OK) {
+        /* No frame header: a position between frames is an absent record; where a frame should begin it is damage. */
+        uint64_t boundary;
+        status = ss_log_seek_boundary(log, position, visible, &boundary);
+        if (status == SS_OK)
+            status = boundary == position ? SS_CORRUPT : SS_NOT_FOUND;
+        result->damage_begin = position;
+        result->damage_end = position + FRAME_BODY;
+    } else if (header.frame_size > end - position) {
+        status = SS_CORRUPT;
+    } else if (header.frame_size > take) {
+        result->size_needed = header.frame_size;
+        status = SS_SMALL;
+    } else if (header.type != SS_FRAME_DATA || (epoch && header.epoch != epoch)) {
+        status = SS_NOT_FOUND;
+    } else if (ss_record_check_body(buffer, &header, &segment->salt) != SS_OK) {
+        result->damage_begin = position;
+        result->damage_end = position + header.frame_size;
+        status = SS_CORRUPT;
+    } else {
+        ss_record_describe(&header, buffer, 0, segment->facts.base_ordinal, record);
+        result->count = 1;
+        result->used = header.frame_size;
+        result->next_position = position + header.frame_size;
+    }
+release:
+    ss_log_table_release(log, segment);
+leave:
+    ss_store_leave(log->store);
+    return status;
+}

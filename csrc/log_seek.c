@@ -1,0 +1,257 @@
+/* Finding a frame by position, time or ordinal: the segment by its header's facts, then a sparse index of 64 KiB strides, then a short
+ * walk over frame headers. The index is a hint in memory, built as far as it is asked for, and never outlives its segment. */
+#include <stdlib.h>
+
+#include "log.h"
+#include "record.h"
+#include "scan.h"
+
+enum { WALK_WINDOW = 64 * 1024 };
+
+typedef enum { BY_POSITION, BY_TIME, BY_ORDINAL } seek_key;
+
+/* The header at `position` of a segment that is open, copied out before it is looked at. */
+static ss_status header_at(const ss_segment *segment, uint64_t position, uint64_t end, ss_record_header *header)
+{
+    uint8_t bytes[FRAME_BODY];
+    if (end - position < FRAME_BODY)
+        return SS_CORRUPT;
+    ss_status status = ss_segment_copy(segment, position, bytes, sizeof bytes);
+    if (status != SS_OK)
+        return status;
+    status = ss_record_read_header(bytes, position, &segment->salt, header);
+    return status == SS_OK && header->frame_size > end - position ? SS_CORRUPT : status;
+}
+
+static ss_status add_mark(ss_segment *segment, uint64_t position, uint64_t arrival_us, uint64_t ordinal)
+{
+    if (segment->mark_count == segment->mark_capacity) {
+        size_t capacity = segment->mark_capacity ? segment->mark_capacity * 2 : 16;
+        ss_segment_mark *marks = realloc(segment->marks, capacity * sizeof *marks);
+        if (!marks)
+            return SS_NO_MEMORY;
+        segment->marks = marks;
+        segment->mark_capacity = capacity;
+    }
+    segment->marks[segment->mark_count++] = (ss_segment_mark){position, arrival_us, ordinal};
+    return SS_OK;
+}
+
+static ss_status resync(ss_log *log, const ss_segment *segment, uint64_t from, uint64_t end, uint64_t *position)
+{
+    char name[SS_SEGMENT_NAME_SIZE];
+    ss_scan scan;
+    ss_segment_name(log->directory, segment->facts.ordinal, name);
+    ss_status status = ss_scan_open(&scan, segment, log->store->root, name);
+    if (status != SS_OK)
+        return status;
+    status = ss_scan_resync(&scan, from, end, position);
+    ss_scan_close(&scan);
+    if (status == SS_NOT_FOUND)
+        *position = end;
+    return status == SS_NOT_FOUND ? SS_OK : status;
+}
+
+/* Walk the index on to `end`. The index mutex is held. */
+static ss_status extend_index(ss_log *log, ss_segment *segment, uint64_t end)
+{
+    uint8_t *window = NULL;
+    uint64_t window_at = 0, window_size = 0;
+    ss_status status = SS_OK;
+    while (segment->indexed_end < end && status == SS_OK) {
+        uint64_t at = segment->indexed_end;
+        ss_record_header header;
+        if (!window && !(window = malloc(WALK_WINDOW)))
+            return SS_NO_MEMORY;
+        if (at < window_at || at + FRAME_BODY > window_at + window_size) {
+            window_at = at;
+            window_size = end - at < WALK_WINDOW ? end - at : WALK_WINDOW;
+            if ((status = ss_segment_copy(segment, at, window, (size_t)window_size)) != SS_OK)
+                break;
+        }
+        int holds = window_size - (at - window_at) >= FRAME_BODY &&
+                    ss_record_read_header(window + (at - window_at), at, &segment->salt, &header) == SS_OK && header.frame_size <= end - at;
+        if (!holds) { /* damage: go on behind it */
+            status = resync(log, segment, at, end, &segment->indexed_end);
+            continue;
+        }
+        uint64_t before = segment->facts.base_ordinal + header.ordinal - 1;
+        uint64_t last = segment->mark_count ? segment->marks[segment->mark_count - 1].position : 0;
+        if (!segment->mark_count || at / INDEX_STRIDE != last / INDEX_STRIDE)
+            status = add_mark(segment, at, header.arrival_us, before);
+        segment->indexed_ordinal = before + (header.type == SS_FRAME_DATA);
+        segment->indexed_end = at + header.frame_size;
+    }
+    free(window);
+    return status;
+}
+
+static uint64_t mark_value(const ss_segment_mark *mark, seek_key key)
+{
+    return key == BY_POSITION ? mark->position : key == BY_TIME ? mark->arrival_us : mark->ordinal;
+}
+
+/* Whether the frame is at or past what is sought. */
+static int reached(const ss_segment *segment, const ss_record_header *header, seek_key key, uint64_t value)
+{
+    if (key == BY_POSITION)
+        return header->position >= value;
+    if (header->type != SS_FRAME_DATA)
+        return 0;
+    return key == BY_TIME ? header->arrival_us >= value : segment->facts.base_ordinal + header->ordinal >= value;
+}
+
+static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end, seek_key key, uint64_t value, uint64_t *out)
+{
+    pthread_mutex_lock(&log->index_mutex);
+    /* A position needs the index only up to itself. */
+    uint64_t needed = key == BY_POSITION && value < end ? value : end;
+    ss_status status = extend_index(log, segment, needed);
+    uint64_t at = segment->facts.base;
+    size_t low = 0, high = segment->mark_count;
+    while (low < high) { /* last mark that is below the value: the first frame sought is behind it */
+        size_t middle = (low + high) / 2;
+        if (mark_value(&segment->marks[middle], key) < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low)
+        at = segment->marks[low - 1].position;
+    pthread_mutex_unlock(&log->index_mutex);
+    while (status == SS_OK && at < end) {
+        ss_record_header header;
+        status = header_at(segment, at, end, &header);
+        if (status == SS_CORRUPT) {
+            if (key == BY_POSITION && at >= value)
+                status = SS_OK; /* the damage itself is where a frame should begin: reading there reports it */
+            else {
+                status = resync(log, segment, at, end, &at);
+                continue;
+            }
+            break;
+        }
+        if (status != SS_OK || reached(segment, &header, key, value))
+            break;
+        at += header.frame_size;
+    }
+    *out = at < end ? at : end;
+    return status;
+}
+
+/* The last segment that begins below the value; the one sought is in it or is the next one's first. */
+static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segment **out, uint64_t *end)
+{
+    ss_segment *picked = NULL;
+    for (size_t i = 0;; i++) {
+        ss_segment *segment;
+        uint64_t segment_end;
+        ss_status status = ss_log_table_at(log, i, &segment, &segment_end);
+        if (ss_status_code(status) == SS_NOT_FOUND)
+            break;
+        if (status != SS_OK) {
+            if (picked)
+                ss_log_table_release(log, picked);
+            return status;
+        }
+        uint64_t begins = key == BY_TIME ? segment->facts.floor_arrival : segment->facts.base_ordinal;
+        if (picked && begins >= value) {
+            ss_log_table_release(log, segment);
+            break;
+        }
+        if (picked)
+            ss_log_table_release(log, picked);
+        picked = segment;
+    }
+    if (!picked)
+        return SS_NOT_FOUND;
+    uint64_t base = picked->facts.base;
+    ss_log_table_release(log, picked);
+    return ss_log_table_find(log, base, out, end); /* open now, and still there */
+}
+
+static ss_status seek_by(ss_log *log, seek_key key, uint64_t value, uint64_t *out)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    if ((status = ss_log_ready(log)) == SS_OK) {
+        uint64_t visible = ss_log_visible(log), start = atomic_load(&log->entry->start), end, found = visible;
+        ss_segment *segment;
+        status = pick_segment(log, key, value, &segment, &end);
+        if (status == SS_OK) {
+            end = end < visible ? end : visible;
+            status = seek_in_segment(log, segment, end, key, value, &found);
+            ss_log_table_release(log, segment);
+        } else if (ss_status_code(status) == SS_NOT_FOUND) {
+            status = SS_OK;
+        }
+        if (status == SS_OK)
+            *out = found > start ? found : start;
+    }
+    ss_store_leave(log->store);
+    return status;
+}
+
+ss_status ss_log_seek_boundary(ss_log *log, uint64_t position, uint64_t visible, uint64_t *out)
+{
+    ss_segment *segment;
+    uint64_t end;
+    if (position >= visible) {
+        *out = visible;
+        return SS_OK;
+    }
+    ss_status status = ss_log_table_find(log, position, &segment, &end);
+    if (status != SS_OK)
+        return status;
+    end = end < visible ? end : visible;
+    ss_record_header header;
+    if (position % 8 == 0 && header_at(segment, position, end, &header) == SS_OK)
+        *out = position; /* the common case: a number that was handed out */
+    else
+        status = seek_in_segment(log, segment, end, BY_POSITION, position, out);
+    ss_log_table_release(log, segment);
+    return status;
+}
+
+ss_status ss_log_seek(ss_log *log, uint64_t position, uint64_t *out)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    if ((status = ss_log_ready(log)) == SS_OK) {
+        uint64_t start = atomic_load(&log->entry->start);
+        status = ss_log_seek_boundary(log, position > start ? position : start, ss_log_visible(log), out);
+    }
+    ss_store_leave(log->store);
+    return status;
+}
+
+ss_status ss_log_seek_time(ss_log *log, uint64_t arrival_us, uint64_t *out)
+{
+    return seek_by(log, BY_TIME, arrival_us, out);
+}
+
+ss_status ss_log_seek_ordinal(ss_log *log, uint64_t ordinal, uint64_t *out)
+{
+    return seek_by(log, BY_ORDINAL, ordinal, out);
+}
+
+ss_status ss_log_seek_records_before(ss_log *log, uint64_t position, uint64_t *count)
+{
+    uint64_t tail = atomic_load(&log->entry->tail), end;
+    ss_segment *segment;
+    if (position >= tail) {
+        *count = atomic_load(&log->entry->record_count);
+        return SS_OK;
+    }
+    ss_status status = ss_log_table_find(log, position, &segment, &end);
+    if (status != SS_OK)
+        return status;
+    ss_record_header header;
+    status = header_at(segment, position, end < tail ? end : tail, &header);
+    if (status == SS_OK)
+        *count = segment->facts.base_ordinal + header.ordinal - 1;
+    ss_log_table_release(log, segment);
+    return status;
+}

@@ -1,0 +1,294 @@
+/* The live segments of a log as this process knows them. A later segment cuts all earlier ones at its base, so the live ones are
+ * strictly increasing in ordinal and in base; what was cut away never comes back. */
+#include <stdlib.h>
+
+#include "file.h"
+#include "log.h"
+
+enum { OPEN_FILES_MAX = 256 }; /* read descriptors kept by one store; more are closed after each use */
+
+/* References are counted under the table mutex; the table owns one of each segment in it. */
+static void drop_reference(ss_segment *segment)
+{
+    if (--segment->refs == 0)
+        ss_segment_free(segment);
+}
+
+static ss_status push(ss_log *log, ss_segment *segment)
+{
+    while (log->table_count && log->table[log->table_count - 1]->facts.base >= segment->facts.base)
+        drop_reference(log->table[--log->table_count]);
+    if (log->table_count == log->table_capacity) {
+        size_t capacity = log->table_capacity ? log->table_capacity * 2 : 4;
+        ss_segment **table = realloc(log->table, capacity * sizeof *table);
+        if (!table)
+            return SS_NO_MEMORY;
+        log->table = table;
+        log->table_capacity = capacity;
+    }
+    log->table[log->table_count++] = segment;
+    return SS_OK;
+}
+
+typedef struct {
+    uint64_t *ordinals;
+    size_t count;
+    size_t capacity;
+} ordinal_list;
+
+static ss_status collect_ordinal(const char *name, void *context)
+{
+    ordinal_list *list = context;
+    uint64_t ordinal = ss_segment_ordinal(name);
+    if (!ordinal)
+        return SS_OK;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 16;
+        uint64_t *ordinals = realloc(list->ordinals, capacity * sizeof *ordinals);
+        if (!ordinals)
+            return SS_NO_MEMORY;
+        list->ordinals = ordinals;
+        list->capacity = capacity;
+    }
+    list->ordinals[list->count++] = ordinal;
+    return SS_OK;
+}
+
+static int compare_ordinals(const void *a, const void *b)
+{
+    uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+ss_status ss_log_table_list(const ss_log *log, uint64_t **ordinals, size_t *count)
+{
+    ordinal_list list = {0};
+    int directory;
+    *ordinals = NULL;
+    *count = 0;
+    ss_status status = ss_file_open_directory(log->store->root, log->directory, &directory);
+    if (ss_status_code(status) == SS_NOT_FOUND)
+        return SS_OK;
+    if (status != SS_OK)
+        return status;
+    status = ss_file_list(directory, collect_ordinal, &list);
+    ss_file_close(directory);
+    if (status != SS_OK) {
+        free(list.ordinals);
+        return status;
+    }
+    if (list.count)
+        qsort(list.ordinals, list.count, sizeof *list.ordinals, compare_ordinals);
+    *ordinals = list.ordinals;
+    *count = list.count;
+    return SS_OK;
+}
+
+static ss_status add_ordinal(ss_log *log, uint64_t ordinal)
+{
+    char name[SS_SEGMENT_NAME_SIZE];
+    ss_segment_facts facts;
+    ss_segment_name(log->directory, ordinal, name);
+    ss_status status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts);
+    int code = ss_status_code(status);
+    if (code == SS_NOT_FOUND || code == SS_CORRUPT)
+        return SS_OK; /* never committed, trimmed, or damaged: then its range reads as damage up to the next base */
+    if (status != SS_OK)
+        return status;
+    ss_segment *segment = ss_segment_new(&facts);
+    if (!segment)
+        return SS_NO_MEMORY;
+    segment->refs = 1;
+    if ((status = push(log, segment)) != SS_OK)
+        ss_segment_free(segment);
+    return status;
+}
+
+static uint64_t active_ordinal(const ss_log *log)
+{
+    return atomic_load_explicit(&log->entry->segment_ordinal, memory_order_acquire);
+}
+
+/* Take notice of segments made since the last look, up to `current`. The mutex is held. */
+static ss_status refresh(ss_log *log, uint64_t current)
+{
+    if (log->table_newest >= current)
+        return SS_OK;
+    ss_status status = SS_OK;
+    if (log->table_newest == 0) {
+        uint64_t *ordinals;
+        size_t count;
+        if ((status = ss_log_table_list(log, &ordinals, &count)) != SS_OK)
+            return status;
+        for (size_t i = 0; i < count && status == SS_OK && ordinals[i] <= current; i++)
+            status = add_ordinal(log, ordinals[i]);
+        free(ordinals);
+    } else {
+        for (uint64_t ordinal = log->table_newest + 1; ordinal <= current && status == SS_OK; ordinal++)
+            status = add_ordinal(log, ordinal);
+    }
+    if (status == SS_OK)
+        log->table_newest = current;
+    return status;
+}
+
+void ss_log_table_forget(ss_log *log)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    while (log->table_count)
+        drop_reference(log->table[--log->table_count]);
+    log->table_newest = 0;
+    pthread_mutex_unlock(&log->table_mutex);
+}
+
+/* Open for reading: the active segment through a map, sealed ones by pread (a cold page read through a map can be SIGBUS). */
+static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
+{
+    if (segment->map || segment->fd >= 0)
+        return SS_OK;
+    char name[SS_SEGMENT_NAME_SIZE];
+    ss_segment_name(log->directory, segment->facts.ordinal, name);
+    segment->opened_at_sync = atomic_load(&log->entry->sync_number);
+    ss_status status = ss_segment_open(segment, log->store->root, name, 0, active && log->store->mmap_ok);
+    if (status == SS_OK && segment->fd >= 0) {
+        segment->open_files = &log->store->open_files;
+        atomic_fetch_add(segment->open_files, 1);
+    }
+    return status;
+}
+
+static uint64_t end_of(const ss_log *log, size_t i)
+{
+    return i + 1 < log->table_count ? log->table[i + 1]->facts.base : UINT64_MAX;
+}
+
+ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, uint64_t *end)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    ss_status status = SS_OK;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        if ((status = refresh(log, active_ordinal(log))) != SS_OK)
+            break;
+        size_t low = 0, high = log->table_count;
+        while (low < high) {
+            size_t middle = (low + high) / 2;
+            if (log->table[middle]->facts.base <= position)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low == 0) {
+            status = SS_TRIMMED;
+            break;
+        }
+        ss_segment *segment = log->table[low - 1];
+        status = open_for_reading(log, segment, low == log->table_count);
+        if (status == SS_OK) {
+            segment->refs++;
+            *out = segment;
+            *end = end_of(log, low - 1);
+            break;
+        }
+        if (ss_status_code(status) != SS_NOT_FOUND)
+            break;
+        /* A listed segment is gone: look again, then it was trimmed (or, if not, lost). */
+        while (log->table_count)
+            drop_reference(log->table[--log->table_count]);
+        log->table_newest = 0;
+        status = position < atomic_load(&log->entry->start) ? SS_TRIMMED : SS_CORRUPT;
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+    return status;
+}
+
+ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    ss_status status = refresh(log, active_ordinal(log));
+    if (status == SS_OK && i >= log->table_count)
+        status = SS_NOT_FOUND;
+    if (status == SS_OK) {
+        *out = log->table[i];
+        (*out)->refs++;
+        *end = end_of(log, i);
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+    return status;
+}
+
+void ss_log_table_release(ss_log *log, ss_segment *segment)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    if (segment->refs == 2 && segment->fd >= 0 && !segment->writable && atomic_load(&log->store->open_files) > OPEN_FILES_MAX)
+        ss_segment_unmap(segment);
+    drop_reference(segment);
+    pthread_mutex_unlock(&log->table_mutex);
+}
+
+ss_status ss_log_table_add(ss_log *log, ss_segment *segment)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    ss_status status = refresh(log, segment->facts.ordinal - 1);
+    if (status == SS_OK && (status = push(log, segment)) == SS_OK)
+        log->table_newest = segment->facts.ordinal;
+    pthread_mutex_unlock(&log->table_mutex);
+    return status;
+}
+
+ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    ss_status status = SS_OK;
+    if (!writable) {
+        status = open_for_reading(log, segment, 0);
+    } else if (!segment->writable) {
+        /* Readers may be copying from the old map: a fresh object takes its place, the old one goes with its last reader. */
+        ss_segment *fresh = ss_segment_new(&segment->facts);
+        char name[SS_SEGMENT_NAME_SIZE];
+        ss_segment_name(log->directory, segment->facts.ordinal, name);
+        if (!fresh)
+            status = SS_NO_MEMORY;
+        else {
+            fresh->opened_at_sync = atomic_load(&log->entry->sync_number);
+            status = ss_segment_open(fresh, log->store->root, name, 1, log->store->mmap_ok);
+        }
+        size_t i = 0;
+        while (i < log->table_count && log->table[i] != segment)
+            i++;
+        if (status == SS_OK && i < log->table_count) {
+            fresh->refs = 1;
+            log->table[i] = fresh;
+            drop_reference(segment);
+        } else {
+            ss_segment_free(fresh);
+            if (status == SS_OK)
+                status = SS_INVALID;
+        }
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+    return status;
+}
+
+void ss_log_table_trim_maps(ss_log *log)
+{
+    uint64_t durable = atomic_load_explicit(&log->entry->durable, memory_order_acquire);
+    pthread_mutex_lock(&log->table_mutex);
+    for (size_t i = 0; i + 1 < log->table_count; i++) {
+        ss_segment *segment = log->table[i];
+        if (segment->map && segment->refs == 1 && log->table[i + 1]->facts.base <= durable)
+            ss_segment_unmap(segment);
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+}
+
+void ss_log_table_drop_before(ss_log *log, uint64_t position)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    size_t dropped = 0;
+    while (dropped + 1 < log->table_count && log->table[dropped + 1]->facts.base <= position)
+        drop_reference(log->table[dropped++]);
+    log->table_count -= dropped;
+    for (size_t i = 0; i < log->table_count; i++)
+        log->table[i] = log->table[i + dropped];
+    pthread_mutex_unlock(&log->table_mutex);
+}

@@ -1,0 +1,199 @@
+/* Segment headers and access to a segment's bytes. */
+#include "segment.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "file.h"
+
+void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGMENT_NAME_SIZE])
+{
+    snprintf(name, SS_SEGMENT_NAME_SIZE, "%s/%012" PRIu64 ".seg", directory, ordinal);
+}
+
+uint64_t ss_segment_ordinal(const char *name)
+{
+    uint64_t ordinal = 0;
+    size_t digits = 0;
+    for (; name[digits] >= '0' && name[digits] <= '9' && digits < 18; digits++)
+        ordinal = ordinal * 10 + (uint64_t)(name[digits] - '0');
+    return digits >= 12 && strcmp(name + digits, ".seg") == 0 ? ordinal : 0;
+}
+
+void ss_segment_encode_header(const ss_segment_facts *facts, uint8_t header[SS_SEGMENT_HEADER_SIZE])
+{
+    assert(facts->description_size <= SS_DESCRIPTION_SIZE_MAX);
+    memset(header, 0, SS_SEGMENT_HEADER_SIZE);
+    format_store64(header + SEGMENT_MAGIC, SEGMENT_MAGIC_VALUE);
+    format_store32(header + SEGMENT_VERSION, SS_FORMAT_VERSION);
+    memcpy(header + SEGMENT_STORE_ID, facts->store_id, 16);
+    format_store32(header + SEGMENT_STREAM, facts->stream_id);
+    format_store32(header + SEGMENT_SHARD, facts->shard);
+    format_store64(header + SEGMENT_ORDINAL, facts->ordinal);
+    format_store64(header + SEGMENT_BASE, facts->base);
+    format_store64(header + SEGMENT_PREVIOUS_END, facts->previous_end);
+    format_store64(header + SEGMENT_BASE_ORDINAL, facts->base_ordinal);
+    format_store64(header + SEGMENT_EPOCH, facts->epoch);
+    format_store64(header + SEGMENT_SALT, facts->salt);
+    format_store64(header + SEGMENT_CREATED, facts->created_us);
+    format_store64(header + SEGMENT_MAP_SIZE, facts->map_size);
+    format_store64(header + SEGMENT_COPIED_END, facts->copied_end);
+    format_store64(header + SEGMENT_FLOOR_ARRIVAL, facts->floor_arrival);
+    format_store32(header + SEGMENT_DESCRIPTION_SIZE, facts->description_size);
+    if (facts->description_size)
+        memcpy(header + SEGMENT_DESCRIPTION, facts->description, facts->description_size);
+    format_store64(header + SEGMENT_CHECK, ss_xxh3_64_seeded(header, SEGMENT_CHECK, 0));
+}
+
+static int all_zero(const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 0; at < size; at++)
+        if (bytes[at])
+            return 0;
+    return 1;
+}
+
+ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts)
+{
+    if (format_load64(header + SEGMENT_MAGIC) != SEGMENT_MAGIC_VALUE)
+        return all_zero(header, SS_SEGMENT_HEADER_SIZE) ? SS_NOT_FOUND : SS_CORRUPT;
+    if (format_load64(header + SEGMENT_CHECK) != ss_xxh3_64_seeded(header, SEGMENT_CHECK, 0))
+        return SS_CORRUPT;
+    if (format_load32(header + SEGMENT_VERSION) != SS_FORMAT_VERSION || format_load32(header + SEGMENT_INCOMPAT) != 0)
+        return SS_FORMAT;
+    memcpy(facts->store_id, header + SEGMENT_STORE_ID, 16);
+    facts->stream_id = format_load32(header + SEGMENT_STREAM);
+    facts->shard = format_load32(header + SEGMENT_SHARD);
+    facts->ordinal = format_load64(header + SEGMENT_ORDINAL);
+    facts->base = format_load64(header + SEGMENT_BASE);
+    facts->previous_end = format_load64(header + SEGMENT_PREVIOUS_END);
+    facts->base_ordinal = format_load64(header + SEGMENT_BASE_ORDINAL);
+    facts->epoch = format_load64(header + SEGMENT_EPOCH);
+    facts->salt = format_load64(header + SEGMENT_SALT);
+    facts->created_us = format_load64(header + SEGMENT_CREATED);
+    facts->map_size = format_load64(header + SEGMENT_MAP_SIZE);
+    facts->copied_end = format_load64(header + SEGMENT_COPIED_END);
+    facts->floor_arrival = format_load64(header + SEGMENT_FLOOR_ARRIVAL);
+    facts->description_size = format_load32(header + SEGMENT_DESCRIPTION_SIZE);
+    facts->description = header + SEGMENT_DESCRIPTION;
+    /* A hostile header may carry any numbers under a good check: bound what arithmetic will use. */
+    const uint64_t far = UINT64_C(1) << 62;
+    if (facts->description_size > SS_DESCRIPTION_SIZE_MAX || facts->map_size < SEGMENT_SIZE_MIN || facts->map_size > SEGMENT_SIZE_LIMIT ||
+        facts->base % 8 || facts->base < SS_FIRST_POSITION || facts->base > far || facts->previous_end != facts->base ||
+        facts->copied_end < facts->base || facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
+        facts->epoch > FRAME_EPOCH_MAX)
+        return SS_CORRUPT;
+    return SS_OK;
+}
+
+ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id, uint32_t shard,
+                                 ss_segment_facts *facts)
+{
+    uint8_t header[SS_SEGMENT_HEADER_SIZE];
+    int fd;
+    size_t got = 0;
+    ss_status status = ss_file_open(root, name, SS_FILE_READ, &fd);
+    if (status != SS_OK)
+        return status;
+    status = ss_file_read(fd, header, sizeof header, 0, &got);
+    ss_file_close(fd);
+    if (status != SS_OK)
+        return status;
+    if (got < sizeof header)
+        return SS_NOT_FOUND; /* created, never allocated */
+    ss_segment_facts found;
+    if ((status = ss_segment_decode_header(header, &found)) != SS_OK)
+        return status;
+    const char *slash = strrchr(name, '/');
+    if (memcmp(found.store_id, store_id, 16) != 0 || found.stream_id != stream_id || found.shard != shard ||
+        found.ordinal != ss_segment_ordinal(slash ? slash + 1 : name))
+        return SS_FOREIGN;
+    found.description = NULL;
+    found.description_size = 0;
+    *facts = found;
+    return SS_OK;
+}
+
+ss_segment *ss_segment_new(const ss_segment_facts *facts)
+{
+    ss_segment *segment = calloc(1, sizeof *segment);
+    if (!segment)
+        return NULL;
+    segment->facts = *facts;
+    segment->facts.description = NULL;
+    segment->facts.description_size = 0;
+    segment->fd = -1;
+    ss_xxh3_key_init(&segment->salt, facts->salt);
+    segment->indexed_end = facts->base;
+    segment->indexed_ordinal = facts->base_ordinal;
+    return segment;
+}
+
+void ss_segment_unmap(ss_segment *segment)
+{
+    ss_file_unmap(segment->map, (size_t)segment->facts.map_size);
+    if (segment->open_files && segment->fd >= 0)
+        atomic_fetch_sub(segment->open_files, 1);
+    segment->open_files = NULL;
+    ss_file_close(segment->fd);
+    segment->map = NULL;
+    segment->fd = -1;
+    segment->writable = 0;
+}
+
+void ss_segment_free(ss_segment *segment)
+{
+    if (!segment)
+        return;
+    ss_segment_unmap(segment);
+    free(segment->marks);
+    free(segment);
+}
+
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int writable, int map)
+{
+    int fd;
+    ss_status status = ss_file_open(root, name, writable ? SS_FILE_WRITE : SS_FILE_READ, &fd);
+    if (status != SS_OK)
+        return status;
+    void *mapped = NULL;
+    if (map) {
+        if ((status = ss_file_map(fd, (size_t)segment->facts.map_size, writable, &mapped)) != SS_OK) {
+            ss_file_close(fd);
+            return status;
+        }
+        if (writable)
+            ss_file_map_dont_fork(mapped, (size_t)segment->facts.map_size);
+        ss_file_close(fd); /* the map keeps the description: 10,000 written shards need no 10,000 descriptors */
+        fd = -1;
+    }
+    assert(segment->map == NULL && segment->fd < 0);
+    segment->map = mapped;
+    segment->writable = writable;
+    segment->fd = fd;
+    return SS_OK;
+}
+
+ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size)
+{
+    uint64_t offset = ss_segment_offset(segment, position);
+    if (segment->map) {
+        memcpy(to, segment->map + offset, size);
+        return SS_OK;
+    }
+    size_t got = 0;
+    ss_status status = ss_file_read(segment->fd, to, size, offset, &got);
+    if (status != SS_OK)
+        return status;
+    memset((uint8_t *)to + got, 0, size - got); /* a file cut short reads as zeros, which no frame is */
+    return SS_OK;
+}
+
+ss_status ss_segment_sync(ss_segment *segment, uint64_t begin, uint64_t end)
+{
+    if (segment->map)
+        return ss_file_sync_map(segment->map + ss_segment_offset(segment, begin), (size_t)(end - begin));
+    return ss_file_sync(segment->fd);
+}

@@ -1,0 +1,86 @@
+/* One segment file: its header, its name, its bytes through a map or by pread. Knows frames only as something that stands
+ * between a base position and an end. */
+#ifndef STREAMSTORE_SEGMENT_H
+#define STREAMSTORE_SEGMENT_H
+
+#include <stdatomic.h>
+
+#include "format.h"
+#include "xxh3.h"
+
+/* A header's facts. */
+typedef struct {
+    uint8_t store_id[16];
+    uint32_t stream_id;
+    uint32_t shard;
+    uint64_t ordinal;
+    uint64_t base;          /* position of the first frame */
+    uint64_t previous_end;  /* cuts all earlier segments there */
+    uint64_t base_ordinal;  /* records before the first frame */
+    uint64_t epoch;         /* of the first frame written here */
+    uint64_t salt;
+    uint64_t created_us;
+    uint64_t map_size;      /* address space; the file never grows past it */
+    uint64_t copied_end;    /* frames in [base, copied_end) were copied and synced before the header was written */
+    uint64_t floor_arrival; /* no frame here arrived before it, none before this segment after it */
+    const uint8_t *description;
+    uint32_t description_size;
+} ss_segment_facts;
+
+typedef struct {
+    uint64_t position;
+    uint64_t arrival_us;
+    uint64_t ordinal; /* records before this frame, in the log */
+} ss_segment_mark;
+
+typedef struct {
+    ss_segment_facts facts; /* description is not kept */
+    ss_xxh3_key salt;
+    int fd;                 /* -1 = not open */
+    uint8_t *map;           /* NULL = not mapped */
+    int writable;
+    uint32_t opened_at_sync; /* syncs of the log that had started when fd and map were opened */
+    uint32_t refs;          /* guarded by the log's table lock */
+    _Atomic uint32_t *open_files; /* the store's count of kept descriptors, while fd counts in it */
+    /* sparse index over [base, indexed_end), guarded by the log's index lock */
+    ss_segment_mark *marks;
+    size_t mark_count;
+    size_t mark_capacity;
+    uint64_t indexed_end;
+    uint64_t indexed_ordinal; /* records before indexed_end */
+} ss_segment;
+
+enum { SS_SEGMENT_NAME_SIZE = 96 };
+/* "directory/000000000001.seg" */
+void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGMENT_NAME_SIZE]);
+/* The ordinal in a file name; 0 if it is none of ours. */
+uint64_t ss_segment_ordinal(const char *name);
+
+void ss_segment_encode_header(const ss_segment_facts *facts, uint8_t header[SS_SEGMENT_HEADER_SIZE]);
+/* SS_NOT_FOUND: all zero, never committed. SS_CORRUPT, SS_FORMAT, SS_FOREIGN otherwise. `description` points into `header`. */
+ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts);
+/* Read and check the header of the segment at `name` under `root`; identity must match. */
+ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id, uint32_t shard,
+                                 ss_segment_facts *facts);
+
+ss_segment *ss_segment_new(const ss_segment_facts *facts);
+void ss_segment_free(ss_segment *segment);
+/* Open the file and, if asked, map it whole (address space past the file's end is never touched). */
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int writable, int map);
+void ss_segment_unmap(ss_segment *segment);
+/* Copy bytes at `position` out, by map or pread. Short files read as missing: SS_CORRUPT. */
+ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size);
+ss_status ss_segment_sync(ss_segment *segment, uint64_t begin, uint64_t end);
+
+static inline uint64_t ss_segment_offset(const ss_segment *segment, uint64_t position)
+{
+    return SS_SEGMENT_HEADER_SIZE + (position - segment->facts.base);
+}
+
+/* First position that no frame of this segment may reach. */
+static inline uint64_t ss_segment_limit(const ss_segment *segment)
+{
+    return segment->facts.base + segment->facts.map_size - SS_SEGMENT_HEADER_SIZE - format_index_room(segment->facts.map_size);
+}
+
+#endif

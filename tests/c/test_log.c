@@ -1,0 +1,236 @@
+/* A log through its whole life in one process: put, read, seek, roll, close, reopen, in each mode and on both backends. */
+#define _GNU_SOURCE
+#include <ftw.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "streamstore.h"
+
+static char root[64];
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static void fresh_root(void)
+{
+    strcpy(root, "/tmp/ss-test-log-XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+}
+
+static void remove_root(void)
+{
+    nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static ss_store *open_store(int flags)
+{
+    ss_store *store = NULL;
+    CHECK_EQUAL(ss_store_open(root, flags, &store), SS_OK);
+    return store;
+}
+
+static ss_log *open_log(ss_store *store, int durability)
+{
+    ss_log *log = NULL;
+    ss_log_options options = {.durability = durability, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
+    return log;
+}
+
+static void close_store(ss_store *store)
+{
+    ss_store_close(store);
+    ss_store_free(store);
+}
+
+/* Record n is its own oracle: size and bytes follow from n. */
+static size_t content(uint64_t n, uint8_t *data)
+{
+    size_t size = (size_t)(n * 2654435761u % 700);
+    for (size_t i = 0; i < size; i++)
+        data[i] = (uint8_t)(n * 31 + i * 7);
+    return size;
+}
+
+static uint64_t put(ss_log *log, uint64_t n)
+{
+    uint8_t data[700], key[16];
+    ss_entry entry = {.data = data, .data_size = content(n, data), .key = key, .key_size = (int32_t)(n % 17) - 1};
+    memset(key, 'k', sizeof key);
+    uint64_t position = 0;
+    ss_appended appended;
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, &position, &appended), SS_OK);
+    return position;
+}
+
+static uint64_t read_all(ss_log *log, uint64_t first, uint64_t count)
+{
+    static uint8_t buffer[64 << 10];
+    ss_record records[100];
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    uint64_t position = state.start, n = first, last_position = 0;
+    for (;;) {
+        ss_read_result result;
+        ss_status status = ss_log_read(log, position, 0, buffer, sizeof buffer, records, 100, &result);
+        CHECK_EQUAL(status, SS_OK);
+        if (status != SS_OK || result.count == 0)
+            break;
+        for (size_t i = 0; i < result.count; i++, n++) {
+            uint8_t data[700];
+            size_t size = content(n, data);
+            CHECK_EQUAL(records[i].data_size, size);
+            CHECK_BYTES(buffer + records[i].data_offset, data, size);
+            CHECK_EQUAL(records[i].key_size, (int32_t)(n % 17) - 1);
+            CHECK_EQUAL(records[i].ordinal, n + 1);
+            CHECK(records[i].position > last_position);
+            last_position = records[i].position;
+        }
+        position = result.next_position;
+    }
+    CHECK_EQUAL(n - first, count);
+    return position;
+}
+
+static void check_mode(int durability, int flags)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(store, durability);
+    uint64_t positions[3000];
+    for (uint64_t n = 0; n < 2000; n++)
+        positions[n] = put(log, n);
+    if (durability == SS_DURABILITY_SYNC)
+        CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    read_all(log, 0, 2000);
+    close_store(store);
+    for (int round = 0; round < 3; round++) {
+        store = open_store(flags);
+        log = open_log(store, durability);
+        read_all(log, 0, 2000 + (uint64_t)round * 100);
+        for (uint64_t n = 2000 + (uint64_t)round * 100; n < 2100 + (uint64_t)round * 100; n++)
+            positions[n] = put(log, n);
+        if (durability == SS_DURABILITY_SYNC)
+            CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+        read_all(log, 0, 2100 + (uint64_t)round * 100);
+        ss_recovery recovery;
+        ss_log_recovery_get(log, &recovery);
+        CHECK_EQUAL(recovery.verdict, 'A');
+        CHECK_EQUAL(recovery.in_place, 1);
+        close_store(store);
+    }
+    store = open_store(flags | SS_OPEN_READ_ONLY);
+    log = open_log(store, durability);
+    read_all(log, 0, 2300);
+    for (uint64_t n = 0; n < 2300; n++) {
+        uint8_t buffer[2048], data[700];
+        ss_record record;
+        ss_read_result result;
+        CHECK_EQUAL(ss_log_get(log, positions[n], 0, buffer, sizeof buffer, &record, &result), SS_OK);
+        size_t size = content(n, data);
+        CHECK_EQUAL(record.data_size, size);
+        CHECK_BYTES(buffer + record.data_offset, data, size);
+        uint64_t found = 0;
+        CHECK_EQUAL(ss_log_seek_ordinal(log, n + 1, &found), SS_OK);
+        CHECK_EQUAL(found, positions[n]);
+        CHECK_EQUAL(ss_log_seek(log, positions[n] - 8, &found), SS_OK);
+        CHECK(found == positions[n] || (n == 0 && found == 64) || found == positions[n] - 48 || found == positions[n] - 8);
+        CHECK_EQUAL(ss_log_get(log, positions[n] + 8, 0, buffer, sizeof buffer, &record, &result), SS_NOT_FOUND);
+    }
+    ss_verify_totals totals;
+    size_t damaged = 1;
+    CHECK_EQUAL(ss_log_verify(log, 0, 0, NULL, 0, &damaged, &totals), SS_OK);
+    CHECK_EQUAL(damaged, 0);
+    CHECK_EQUAL(totals.records, 2300);
+    CHECK_EQUAL(totals.frames, 2303);
+    close_store(store);
+    remove_root();
+}
+
+static void check_expected_tail(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    uint8_t byte = 1;
+    ss_entry entry = {.data = &byte, .data_size = 1, .key_size = -1};
+    ss_appended appended;
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, state.tail + 8, 0, NULL, &appended), SS_TAIL_MISMATCH);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, state.tail, 0, NULL, &appended), SS_OK);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, state.tail, 0, NULL, &appended), SS_TAIL_MISMATCH);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, appended.end_position, SS_APPEND_CLOSE, NULL, &appended), SS_OK);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_SHARD_CLOSED);
+    close_store(store);
+    store = open_store(0);
+    log = open_log(store, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_SHARD_CLOSED);
+    close_store(store);
+    remove_root();
+}
+
+static void check_roll_and_trim(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    for (uint64_t n = 0; n < 1000; n++)
+        put(log, n);
+    CHECK_EQUAL(ss_log_roll(log, 0), SS_OK);
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    uint64_t freed = 0;
+    CHECK_EQUAL(ss_log_trim(log, state.tail, &freed), SS_OK);
+    CHECK(freed > 0);
+    for (uint64_t n = 1000; n < 1500; n++)
+        put(log, n);
+    read_all(log, 1000, 500);
+    uint8_t buffer[4096];
+    ss_record records[2];
+    ss_read_result result;
+    CHECK_EQUAL(ss_log_read(log, SS_FIRST_POSITION, 0, buffer, sizeof buffer, records, 2, &result), SS_TRIMMED);
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    CHECK_EQUAL(state.start_record_count, 1000);
+    CHECK_EQUAL(state.record_count, 1500);
+    close_store(store);
+    store = open_store(0);
+    log = open_log(store, SS_DURABILITY_PROCESS);
+    read_all(log, 1000, 500);
+    close_store(store);
+    remove_root();
+}
+
+static void check_foreign(void)
+{
+    fresh_root();
+    char path[96];
+    snprintf(path, sizeof path, "%s/other", root);
+    FILE *file = fopen(path, "w");
+    fputs("not ours", file);
+    fclose(file);
+    ss_store *store = NULL;
+    CHECK_EQUAL(ss_store_open(root, SS_OPEN_CREATE, &store), SS_FOREIGN);
+    snprintf(path, sizeof path, "%s/lock", root);
+    CHECK(access(path, F_OK) != 0);
+    snprintf(path, sizeof path, "%s/absent", root);
+    CHECK_EQUAL(ss_store_open(path, 0, &store) & 0xff, SS_NOT_FOUND);
+    CHECK(access(path, F_OK) != 0);
+    remove_root();
+}
+
+int main(void)
+{
+    for (int durability = SS_DURABILITY_SYNC; durability <= SS_DURABILITY_PROCESS; durability++) {
+        check_mode(durability, 0);
+        check_mode(durability, SS_OPEN_PWRITE);
+    }
+    check_expected_tail();
+    check_roll_and_trim();
+    check_foreign();
+    return check_report();
+}
