@@ -1,0 +1,92 @@
+"""Amazon Kinesis Data Streams in a directory: an embedded, durable, log-structured store of streams."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from streamstore.errors import (
+    ClosedError,
+    CorruptRangeError,
+    DurabilityUnknownError,
+    ForeignFileError,
+    ForkedError,
+    FormatVersionError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    IteratorExpiredError,
+    KeyUnavailableError,
+    PartialPutError,
+    ReadOnlyError,
+    RecordTooLargeError,
+    ShardClosedError,
+    StaleHandleError,
+    StaleReceiptError,
+    StorageError,
+    StoreFullError,
+    StoreNotFoundError,
+    StreamExistsError,
+    StreamNotFoundError,
+    StreamStoreError,
+    TailMismatchError,
+    TrimmedError,
+)
+from streamstore.native import PutResult, PutResults, Record
+from streamstore.reader import Reader
+from streamstore.shard import Batch, Shard
+from streamstore.store import Store, open, temporary
+from streamstore.stream import Stream
+from streamstore.values import HashRange, PutEntry, SequenceRange
+
+if TYPE_CHECKING:
+    from streamstore import aio
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "ClosedError",
+    "CorruptRangeError",
+    "DurabilityUnknownError",
+    "ForeignFileError",
+    "ForkedError",
+    "FormatVersionError",
+    "HashRange",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "IteratorExpiredError",
+    "KeyUnavailableError",
+    "PartialPutError",
+    "PutEntry",
+    "PutResult",
+    "PutResults",
+    "ReadOnlyError",
+    "Reader",
+    "Record",
+    "RecordTooLargeError",
+    "SequenceRange",
+    "Shard",
+    "ShardClosedError",
+    "StaleHandleError",
+    "StaleReceiptError",
+    "StorageError",
+    "Store",
+    "StoreFullError",
+    "StoreNotFoundError",
+    "Stream",
+    "StreamExistsError",
+    "StreamNotFoundError",
+    "StreamStoreError",
+    "TailMismatchError",
+    "TrimmedError",
+    "aio",
+    "open",
+    "temporary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio is imported for those who use it.
+    if name == "aio":
+        return importlib.import_module("streamstore.aio")
+    raise AttributeError(f"module 'streamstore' has no attribute {name!r}")

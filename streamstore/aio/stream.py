@@ -1,0 +1,156 @@
+"""The async Stream and Shard. What only moves bytes in memory runs right here; what waits for a disk runs off the
+loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from streamstore import shard, stream
+from streamstore.aio.offload import call
+from streamstore.aio.reader import Reader
+from streamstore.aio.waiter import waiter_of
+from streamstore.native import PutResult, PutResults, Record
+from streamstore.shard import Batch
+from streamstore.values import HashRange, Position, SequenceRange
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class Stream:
+    """The async twin of a stream; `.inner` is the sync one."""
+
+    def __init__(self, inner: stream.Stream) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def __repr__(self) -> str:
+        return f"<aio {self.inner!r}>"
+
+    @property
+    def durability(self) -> str:
+        """`sync`, `interval` or `process`."""
+        return self.inner.durability
+
+    async def put_record(
+        self,
+        data: bytes,
+        partition_key: str | None = None,
+        *,
+        explicit_hash_key: int | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        event_time: datetime | int | float | None = None,
+        sync: bool = False,
+    ) -> PutResult:
+        """Store one record, as Stream.put_record does. Where the ack waits for the disk, concurrent puts share a
+        sync.
+        """
+        options: dict[str, Any] = {
+            "explicit_hash_key": explicit_hash_key,
+            "attributes": attributes,
+            "event_time": event_time,
+            "sync": sync,
+        }
+        if sync or self.inner.durability == "sync":
+            return await call(self.inner.put_record, data, partition_key, **options)
+        return self.inner.put_record(data, partition_key, **options)
+
+    async def put_records(self, entries: Iterable[Any], *, sync: bool = False) -> PutResults:
+        """Store many records in one call, as Stream.put_records does."""
+        if sync or self.inner.durability == "sync":
+            return await call(self.inner.put_records, entries, sync=sync)
+        return self.inner.put_records(entries, sync=sync)
+
+    def read(
+        self,
+        start: Any = "TRIM_HORIZON",
+        *,
+        end: Any = None,
+        follow: bool = False,
+        timeout: float | None = None,
+        merge: bool = False,
+        on_trimmed: str = "raise",
+    ) -> Reader:
+        """Read all shards, as Stream.read does, from positions bound now; iterate with `async for`."""
+        inner = self.inner.read(start, end=end, follow=follow, timeout=timeout, merge=merge, on_trimmed=on_trimmed)
+        return Reader(inner, waiter_of(self.inner.attachment))
+
+    async def last(self, n: int) -> list[Record]:
+        """The newest `n` records of all shards, in arrival order."""
+        return await call(self.inner.last, n)
+
+    async def clear(self) -> None:
+        """Remove every record, as Stream.clear does."""
+        await call(self.inner.clear)
+
+    async def shards(self) -> list[Shard]:
+        """All shards, by index."""
+        return [Shard(item) for item in await call(self.inner.shards)]
+
+    async def shard(self, shard_id: str) -> Shard:
+        """The shard of that id."""
+        return Shard(await call(self.inner.shard, shard_id))
+
+
+class Shard:
+    """The async twin of a shard; `.inner` is the sync one."""
+
+    def __init__(self, inner: shard.Shard) -> None:
+        self.inner = inner
+        self.id = inner.id
+
+    def __repr__(self) -> str:
+        return f"<aio {self.inner!r}>"
+
+    @property
+    def hash_range(self) -> HashRange:
+        """The hash keys it owns, both ends included."""
+        return self.inner.hash_range
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The ids of the shards it came from."""
+        return self.inner.parents
+
+    @property
+    def is_closed(self) -> bool:
+        """Was it ended by a split or merge?"""
+        return self.inner.is_closed
+
+    @property
+    def record_count(self) -> int:
+        """Records that can be read."""
+        return self.inner.record_count
+
+    @property
+    def sequence_range(self) -> SequenceRange:
+        """The lowest number it may hold, and the highest once it is closed."""
+        return self.inner.sequence_range
+
+    @property
+    def tail(self) -> Position:
+        """Where the next record goes."""
+        return self.inner.tail
+
+    async def read(
+        self, start: Any = None, *, after: str | None = None, at: str | None = None, limit: int = 10_000
+    ) -> Batch:
+        """Read up to `limit` records in order, as Shard.read does."""
+        return await call(self.inner.read, start, after=after, at=at, limit=limit)
+
+    async def get(self, sequence_number: str) -> Record:
+        """The record of that number."""
+        return await call(self.inner.get, sequence_number)
+
+    async def append(self, batch: Sequence[Any], expected_tail: Position | None = None) -> list[PutResult]:
+        """Append a batch to this very shard, as Shard.append does."""
+        return await call(self.inner.append, batch, expected_tail)
+
+    async def read_arrow(
+        self, start: Any = None, limit: int = 100_000, *, after: str | None = None, at: str | None = None
+    ) -> pyarrow.RecordBatch:
+        """Up to `limit` records as one pyarrow.RecordBatch."""
+        return await call(self.inner.read_arrow, start, limit, after=after, at=at)

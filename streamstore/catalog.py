@@ -1,0 +1,172 @@
+"""The catalog: one log of events (stream 0, shard 0, always `sync`) that every process follows and folds.
+
+A change is compare-and-append: fold to the tail, decide, append with that tail expected; whoever was overtaken
+folds again and decides again. Knows no shard's log; what an event means is in `events`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from streamstore import clock, events, limits, native
+from streamstore.errors import ReadOnlyError, StreamExistsError, StreamNotFoundError, TailMismatchError, TrimmedError
+from streamstore.events import Key, State, StreamInfo
+from streamstore.values import LogOptions
+
+_T = TypeVar("_T")
+_OPTIONS = LogOptions("sync", 0, limits.CATALOG_RECORD_SIZE_MAX, 0, 0, b"")
+
+
+class Catalog:
+    """What streams there are, as of the latest event any process published. Any thread; goes on after a fork."""
+
+    def __init__(self, attachment: native.Attachment) -> None:
+        self._attachment = attachment
+        self._lock = threading.RLock()
+        self._forget()
+        native.watch_fork(self)
+
+    def _forget(self) -> None:
+        self._state = State()
+        self._folded = 0  # everything before this position is in the state
+        self._log: native.Log | None = None
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()  # a thread of the parent may have held it
+
+    def _current_log(self) -> native.Log:
+        pointer = self._attachment.pointer  # opens, and raises ClosedError
+        if self._log is None or self._log.keepalive is not pointer:
+            self._forget()
+            self._log = self._attachment.log(0, 0, "catalog", _OPTIONS)
+        return self._log
+
+    def refresh(self) -> State:
+        """The state with everything visible folded in; cheap where nothing is new. Callers must not change it."""
+        with self._lock:
+            log = self._current_log()
+            visible = log.visible()
+            if self._folded != visible:
+                self._fold_to(log, visible)
+            return self._state
+
+    def _fold_to(self, log: native.Log, visible: int) -> None:
+        if not self._folded:
+            self._folded = log.state().start
+        while self._folded < visible:
+            size = min(max(visible - self._folded, 4 * limits.KIB), limits.READ_CHUNK_SIZE)
+            records, position, seen, _, status, _, _ = log.read(self._folded, 0, limits.READ_CHUNK_RECORDS, size)
+            for record in records:
+                events.fold(self._state, record.data)
+            if status & 0xFF == native.TRIMMED:
+                # Somebody snapshotted and trimmed behind our back: the snapshot is all we need.
+                self._state = State()
+                self._folded = log.state().start
+            elif status and not records:
+                raise native.error_for(status, "the catalog")
+            else:
+                self._folded = position if records else seen
+
+    def find(self, key: Key) -> StreamInfo:
+        """The stream of that key. Raises StreamNotFoundError."""
+        info = self.refresh().streams.get(key)
+        if info is None:
+            account, region, name = key
+            raise StreamNotFoundError(
+                f"there is no stream {name!r} in account {account}, region {region} of {self._attachment.path}"
+            )
+        return info
+
+    def is_current(self, info: StreamInfo) -> bool:
+        """Does the stream still exist (not another one of the same name)?"""
+        found = self.refresh().streams.get(info.key)
+        return found is not None and found.id == info.id
+
+    def change(self, decide: Callable[[State], tuple[bytes, _T]]) -> _T:
+        """Publish the event that `decide(state)` returns beside a result; durable at return.
+
+        `decide` may raise to refuse, and is called again where another process was faster. Raises ReadOnlyError,
+        StoreFullError.
+        """
+        if self._attachment.read_only:
+            raise ReadOnlyError(f"{self._attachment.path} is open read-only")
+        with self._lock:
+            while True:
+                tail = self._fold_to_tail()
+                event, result = decide(self._state)
+                log = self._current_log()
+                try:
+                    appended = log.append([(event,)], expected_tail=tail)
+                except TailMismatchError:
+                    continue
+                log.sync(appended.end_position)
+                self.refresh()
+                self._roll_if_long(log)
+                return result
+
+    def _fold_to_tail(self) -> int:
+        # What another process has published but not synced yet is not visible: sync it, so that the tail can be folded.
+        while True:
+            log = self._current_log()
+            state = log.state()
+            if state.visible < state.tail:
+                log.sync(state.tail)
+            self.refresh()
+            if self._folded == log.state().tail:
+                return self._folded
+
+    def _roll_if_long(self, log: native.Log) -> None:
+        state = log.state()
+        if state.tail - state.segment_base <= limits.CATALOG_ROLL_SIZE:
+            return
+        try:
+            log.roll(self._fold_to_tail())
+            # An event that slips in between stands before the snapshot in its segment; folded first, it is replaced
+            # with the rest.
+            tail = self._fold_to_tail()
+            appended = log.append([(events.snapshot(self._state),)], expected_tail=tail)
+            log.sync(appended.end_position)
+            # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else.
+            log.trim(appended.first_position)
+        except (TailMismatchError, TrimmedError):
+            return  # another process is at it
+
+    # --- the changes ------------------------------------------------------------------------------------------------
+
+    def create(self, info: StreamInfo, *, exist_ok: bool) -> StreamInfo:
+        """Make a stream (its id is given here); with `exist_ok` an existing one of the same name is returned as it
+        is.
+        """
+
+        def decide(state: State) -> tuple[bytes, StreamInfo]:
+            found = state.streams.get(info.key)
+            if found is not None:
+                raise StreamExistsError(f"the stream {info.name!r} exists already; exist_ok=True takes it as it is")
+            values = info.to_map()
+            floor = max(state.epoch_floor, self._attachment.epoch_counter(), info.epoch_floor)
+            values.update(id=state.next_id, created_us=clock.now_us(), epoch_floor=floor)
+            return events.encode("create", **values), StreamInfo.from_map(values)
+
+        try:
+            return self.change(decide)
+        except StreamExistsError:
+            if exist_ok:
+                return self.find(info.key)
+            raise
+
+    def publish(self, kind: str, info: StreamInfo, **values: object) -> None:
+        """Publish an event about a stream. Raises StreamNotFoundError where it was deleted in the meantime."""
+
+        def decide(state: State) -> tuple[bytes, None]:
+            found = state.streams.get(info.key)
+            if found is None or found.id != info.id:
+                raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
+            return events.encode(kind, id=info.id, **values), None
+
+        self.change(decide)
+
+    def purged(self, stream_id: int, epoch: int) -> None:
+        """Say that a deleted stream's files are gone."""
+        self.change(lambda state: (events.encode("purged", id=stream_id, epoch=epoch), None))

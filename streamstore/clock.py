@@ -1,0 +1,61 @@
+"""Time as integers: microseconds since 1970 UTC, and their way from and to what people write. Knows nothing of ours.
+
+Bad values raise plain ValueError and TypeError here; the callers above turn them into the package's own errors.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import datetime, timedelta, timezone
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def now_us() -> int:
+    """Microseconds of the wall clock."""
+    return time.time_ns() // 1000
+
+
+def to_datetime(us: int) -> datetime:
+    """The aware datetime (UTC) at `us`, exact to the microsecond."""
+    return EPOCH + timedelta(microseconds=us)
+
+
+def to_us(value: datetime | int | float) -> int:
+    """Microseconds of an aware datetime, or of seconds since 1970.
+
+    Raises ValueError for a naive datetime, a time before 1970 and what is no finite number, TypeError for other types.
+    """
+    if isinstance(value, datetime):
+        if value.tzinfo is None or value.utcoffset() is None:
+            raise ValueError(
+                f"naive datetime {value!r}: say which time zone it means, for example .replace(tzinfo=timezone.utc)"
+            )
+        us = (value - EPOCH) // _MICROSECOND
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"a time is an aware datetime or seconds since 1970, not {type(value).__name__}")
+    elif not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a time")
+    else:
+        us = value * 1_000_000 if isinstance(value, int) else round(value * 1_000_000)
+    if not 0 <= us < 1 << 63:
+        raise ValueError(f"{value!r} lies before 1970 or too far ahead (times are in seconds, not milliseconds)")
+    return us
+
+
+def timeout_us(seconds: float | None) -> int:
+    """A relative timeout in microseconds, -1 for none given (wait without limit)."""
+    if seconds is None:
+        return -1
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"a timeout is a number of seconds or None, not {type(seconds).__name__}")
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"timeout {seconds!r} is negative or no number")
+    return -1 if math.isinf(seconds) else round(seconds * 1_000_000)
+
+
+def monotonic_us() -> int:
+    """Microseconds of a clock that never goes back, for timeouts."""
+    return time.monotonic_ns() // 1000

@@ -1,0 +1,46 @@
+"""Numbers that bound what callers may ask for. Data only; who enforces a limit is said beside it."""
+
+from __future__ import annotations
+
+import re
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+# Streams (checked by `catalog`).
+STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}\Z")
+ACCOUNT = re.compile(r"[0-9]{12}\Z")
+REGION = re.compile(r"[a-z0-9-]{1,64}\Z")
+SHARD_COUNT_MAX = 65_536
+RETENTION_HOURS_MIN = 24
+RETENTION_HOURS_MAX = 8_760
+DURABILITIES = ("sync", "interval", "process")
+SEGMENT_SIZE_UNIT = 64 * KIB
+SEGMENT_SIZE_MAX = 4 * GIB
+
+# Records (checked in C before a byte moves; attributes in `attributes`).
+RECORD_SIZE_DEFAULT = 1 * MIB
+RECORD_SIZE_MAX = 1 * GIB
+PARTITION_KEY_CHARACTERS_MAX = 256
+ATTRIBUTES_SIZE_MAX = 4 * KIB
+HASH_KEY_END = 1 << 128
+
+# Reading: one chunk is what a single call into C copies and verifies.
+READ_CHUNK_SIZE = 256 * KIB
+READ_CHUNK_RECORDS = 10_000
+READ_BATCH_RECORDS = 10_000
+READ_BATCH_SIZE = 10 * MIB
+ARROW_RECORDS_MAX = 10_000_000
+ARROW_BUFFER_SIZE = 256 * MIB
+MERGE_BUFFER_SIZE = 32 * MIB
+
+# The catalog is snapshotted once its active segment is larger than this.
+CATALOG_ROLL_SIZE = 1 * MIB
+CATALOG_RECORD_SIZE_MAX = 256 * MIB
+
+# A wait is cut into slices of at most this, to see a deleted stream or a lost wake-up.
+WAIT_SLICE_US = 500_000
+
+# A clock beyond this (the year 2100) is not believed when epochs are made.
+EPOCH_CLOCK_END_US = 4_102_444_800_000_000
