@@ -1,0 +1,39 @@
+/* Calls into the core: when the GIL is released, how signals are served, and how a status becomes an exception. */
+#ifndef STREAMSTORE_CORE_CALLS_H
+#define STREAMSTORE_CORE_CALLS_H
+
+#include "hot.h"
+
+/* 0, or -1 with RuntimeError before bind(). */
+int ss_core_calls_ready(const ss_hot_state *state);
+
+typedef struct {
+    ss_log *log;
+    const ss_entry *entries;
+    size_t count;
+    size_t bytes; /* roughly, of all entries: long copies are made without the GIL */
+} ss_core_calls_batch;
+
+/* Append and leave the core's answer in *status. All memory of the entries must stay valid and unchanged without the
+ * GIL. 0, or -1 with the exception of a signal handler; nothing was appended then. */
+int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, uint64_t *positions, ss_appended *out,
+                         ss_status *status);
+int ss_core_calls_sync(ss_hot_state *state, ss_log *log, uint64_t end_position, ss_status *status);
+
+typedef struct {
+    ss_log *log;
+    uint64_t position;
+    uint64_t end;
+    uint8_t *buffer;
+    size_t buffer_size;
+    ss_record *records;
+    size_t limit;
+} ss_core_calls_read_request;
+
+int ss_core_calls_read(ss_hot_state *state, const ss_core_calls_read_request *request, ss_read_result *result,
+                       ss_status *status);
+
+/* Raise through the bound function; `context` says what was going on. Always NULL. */
+PyObject *ss_core_calls_raise(ss_hot_state *state, ss_status status, const char *format, ...);
+
+#endif

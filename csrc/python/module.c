@@ -1,0 +1,224 @@
+/* The module streamstore._hot: its functions, its state and bind(). What needs speed on every record is here in C;
+ * all that has a policy or a text stays in Python and comes in through bind(). */
+#include "arguments.h"
+#include "core_calls.h"
+#include "hot.h"
+#include "make_record.h"
+#include "put_result.h"
+#include "put_results.h"
+#include "reader.h"
+#include "record_object.h"
+#include "sequence.h"
+#include "target.h"
+
+static void replace(PyObject **slot, PyObject *value)
+{
+    PyObject *old = *slot;
+    Py_INCREF(value);
+    *slot = value;
+    Py_XDECREF(old);
+}
+
+static int bind_errors(ss_hot_state *state, PyObject *errors)
+{
+    static const char *const keys[] = {"argument", "type", "too_large"};
+    PyObject **const slots[] = {&state->error_argument, &state->error_type, &state->error_too_large};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        PyObject *error = PyDict_GetItemString(errors, keys[i]);
+        if (error == NULL || !PyExceptionClass_Check(error)) {
+            PyErr_Format(PyExc_TypeError, "errors['%s'] must be an exception class", keys[i]);
+            return -1;
+        }
+        replace(slots[i], error);
+    }
+    return 0;
+}
+
+static PyObject *hot_bind(PyObject *module, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {"table_address", "raise_for", "unpack", "make_time", "partial_put", "errors", NULL};
+    PyObject *address, *raise_for, *unpack, *make_time, *partial_put, *errors;
+    void *table;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOOOO!:bind", names, &address, &raise_for, &unpack, &make_time,
+                                     &partial_put, &PyDict_Type, &errors) ||
+        ss_arguments_pointer(address, "table_address", &table) < 0)
+        return NULL;
+    const ss_function_table *core = table;
+    if (core == NULL || core->version != SS_FUNCTIONS_VERSION || core->size != sizeof *core) {
+        PyErr_SetString(PyExc_ImportError, "streamstore._hot and streamstore._core are of different builds");
+        return NULL;
+    }
+    ss_hot_state *state = PyModule_GetState(module);
+    if (bind_errors(state, errors) < 0)
+        return NULL;
+    replace(&state->raise_for, raise_for);
+    replace(&state->unpack, unpack);
+    replace(&state->make_time, make_time);
+    replace(&state->partial_put, partial_put);
+    state->core = core;
+    Py_RETURN_NONE;
+}
+
+static PyObject *sequence_number(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t arg_count,
+                                 PyObject *names)
+{
+    static const char *const parameters[] = {"epoch", "position", "shard_index", NULL};
+    static const ss_arguments_signature signature = {"sequence_number", parameters, 3, 3};
+    PyObject *values[3];
+    uint64_t epoch, position, shard_index;
+    if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 ||
+        ss_arguments_u64(values[0], "epoch", (UINT64_C(1) << SS_SEQUENCE_EPOCH_BITS) - 1, &epoch) < 0 ||
+        ss_arguments_u64(values[1], "position", UINT64_MAX, &position) < 0 ||
+        ss_arguments_u64(values[2], "shard_index", UINT32_MAX, &shard_index) < 0)
+        return NULL;
+    char digits[SS_SEQUENCE_DIGITS];
+    ss_sequence_format(epoch, position, (uint32_t)shard_index, digits);
+    return PyUnicode_FromStringAndSize(digits, sizeof digits);
+}
+
+static PyObject *parse_sequence_number(PyObject *module, PyObject *text)
+{
+    ss_hot_state *state = PyModule_GetState(module);
+    if (!PyUnicode_Check(text)) {
+        PyErr_Format(PyExc_TypeError, "a sequence number is a str, not %R", (PyObject *)Py_TYPE(text));
+        return NULL;
+    }
+    Py_ssize_t size;
+    const char *digits = PyUnicode_AsUTF8AndSize(text, &size);
+    uint64_t epoch, position;
+    uint32_t shard_index;
+    if (digits == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+            return NULL;
+        PyErr_Clear(); /* a lone surrogate is no digit */
+    } else if (ss_sequence_parse(digits, (size_t)size, &epoch, &position, &shard_index)) {
+        return Py_BuildValue("(KKI)", (unsigned long long)epoch, (unsigned long long)position, (unsigned)shard_index);
+    }
+    PyErr_Format(state->error_argument, "not a sequence number of this store: %.80R", text);
+    return NULL;
+}
+
+static PyMethodDef methods[] = {
+    {"bind", (PyCFunction)(void (*)(void))hot_bind, METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("bind($module, table_address, raise_for, unpack, make_time, partial_put, errors)\n--\n\n"
+               "Connect this module to the core's functions and to what Python decides; once, at import.")},
+    {"sequence_number", SS_HOT_FASTCALL(sequence_number), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "sequence_number($module, epoch, position, shard_index)\n--\n\nThe sequence number of a record: 56 digits.")},
+    {"parse_sequence_number", parse_sequence_number, METH_O,
+     PyDoc_STR("parse_sequence_number($module, text, /)\n--\n\n(epoch, position, shard_index); errors['argument'] if "
+               "it is not one of ours.")},
+    {"make_record", SS_HOT_FASTCALL(ss_make_record), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("make_record($module, shard_id, shard_index, epoch, position, next_position, ordinal, arrival_us, data, "
+               "partition_key,\n"
+               "            explicit_hash_key=None, attribute_block=b'')\n--\n\nA Record from its parts.")},
+    {"make_put_result", SS_HOT_FASTCALL(ss_put_result_make), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("make_put_result($module, shard_id, shard_index, epoch, position, arrival_us)\n--\n\nA PutResult from "
+               "its parts.")},
+    {"make_put_results", ss_put_results_make, METH_O,
+     PyDoc_STR("make_put_results($module, items, /)\n--\n\nPutResults from a tuple of PutResult.")},
+    {"read", SS_HOT_FASTCALL(ss_reader_read), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "read($module, log, shard_index, shard_id, position, end, limit, buffer_size)\n--\n\n"
+         "(records, next_position, visible, end_of_log, status, damage_begin, damage_end): at most `limit` Records, at "
+         "most\n"
+         "buffer_size bytes of frames unless one alone is longer; SS_CORRUPT and SS_TRIMMED come as the status, all\n"
+         "else raises.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+{
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *slot == NULL ? -1 : PyModule_AddType(module, *slot);
+}
+
+/* So that isinstance(results, Sequence) says the truth. */
+static int register_sequence(PyTypeObject *type)
+{
+    PyObject *abc = PyImport_ImportModule("collections.abc");
+    PyObject *sequence = abc == NULL ? NULL : PyObject_GetAttrString(abc, "Sequence");
+    PyObject *done = sequence == NULL ? NULL : PyObject_CallMethod(sequence, "register", "O", (PyObject *)type);
+    Py_XDECREF(abc);
+    Py_XDECREF(sequence);
+    Py_XDECREF(done);
+    return done == NULL ? -1 : 0;
+}
+
+static int hot_exec(PyObject *module)
+{
+    ss_hot_state *state = PyModule_GetState(module);
+    replace(&state->error_argument, PyExc_ValueError);
+    replace(&state->error_type, PyExc_TypeError);
+    replace(&state->error_too_large, PyExc_ValueError);
+    if (add_type(module, &ss_record_object_spec, &state->record_type) < 0 ||
+        add_type(module, &ss_put_result_spec, &state->put_result_type) < 0 ||
+        add_type(module, &ss_put_results_spec, &state->put_results_type) < 0 ||
+        add_type(module, &ss_target_spec, &state->target_type) < 0)
+        return -1;
+    return register_sequence(state->put_results_type);
+}
+
+static int hot_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ss_hot_state *state = PyModule_GetState(module);
+    Py_VISIT(state->raise_for);
+    Py_VISIT(state->unpack);
+    Py_VISIT(state->make_time);
+    Py_VISIT(state->partial_put);
+    Py_VISIT(state->error_argument);
+    Py_VISIT(state->error_type);
+    Py_VISIT(state->error_too_large);
+    Py_VISIT(state->record_type);
+    Py_VISIT(state->put_result_type);
+    Py_VISIT(state->put_results_type);
+    Py_VISIT(state->target_type);
+    return 0;
+}
+
+/* Called when nothing can reach the module any more; a live Record or Target would, through its type. */
+static int hot_clear(PyObject *module)
+{
+    ss_hot_state *state = PyModule_GetState(module);
+    state->core = NULL;
+    Py_CLEAR(state->raise_for);
+    Py_CLEAR(state->unpack);
+    Py_CLEAR(state->make_time);
+    Py_CLEAR(state->partial_put);
+    Py_CLEAR(state->error_argument);
+    Py_CLEAR(state->error_type);
+    Py_CLEAR(state->error_too_large);
+    Py_CLEAR(state->record_type);
+    Py_CLEAR(state->put_result_type);
+    Py_CLEAR(state->put_results_type);
+    Py_CLEAR(state->target_type);
+    ss_record_object_forget(state);
+    return 0;
+}
+
+static void hot_free(void *module)
+{
+    hot_clear(module);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, SS_HOT_SLOT(hot_exec)},
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "streamstore._hot",
+    .m_doc = PyDoc_STR("Puts, reads and Records at C speed, over the same core as streamstore._core."),
+    .m_size = sizeof(ss_hot_state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = hot_traverse,
+    .m_clear = hot_clear,
+    .m_free = hot_free,
+};
+
+PyMODINIT_FUNC PyInit__hot(void)
+{
+    return PyModuleDef_Init(&definition);
+}

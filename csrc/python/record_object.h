@@ -1,0 +1,21 @@
+/* The Record class: one record of a chunk that was read, immutable, decoded when looked at. */
+#ifndef STREAMSTORE_RECORD_OBJECT_H
+#define STREAMSTORE_RECORD_OBJECT_H
+
+#include "hot.h"
+
+extern PyType_Spec ss_record_object_spec;
+
+/* Where the records of one chunk come from; `chunk` is exactly bytes, `shard_id` exactly str. */
+typedef struct {
+    PyObject *chunk;
+    PyObject *shard_id;
+    uint32_t shard_index;
+} ss_record_object_origin;
+
+/* A new Record; offsets in `fields` count from the start of the chunk and lie inside it. */
+PyObject *ss_record_object_new(ss_hot_state *state, const ss_record_object_origin *origin, const ss_record *fields);
+/* Free the dead Records that were kept for reuse. */
+void ss_record_object_forget(ss_hot_state *state);
+
+#endif
