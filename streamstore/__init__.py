@@ -39,7 +39,7 @@ from streamstore.stream import Stream
 from streamstore.values import HashRange, PutEntry, SequenceRange
 
 if TYPE_CHECKING:
-    from streamstore import aio
+    import streamstore.aio as aio
 
 __version__ = "0.1.0"
 

@@ -208,7 +208,7 @@ class Reader:
         except (TrimmedError, CorruptRangeError, ForkedError):
             raise
         except StreamStoreError as error:
-            if self._closed:
+            if self.closed:  # in the meantime, by another thread
                 return None
             raise self._home.explain(error) from None
         if batch:
@@ -261,7 +261,7 @@ class Reader:
 
     def _has_more(self, cursor: _Cursor) -> bool:
         fetched = cursor.pending[-1].next_position
-        return fetched < (cursor.end or cursor.log.visible())
+        return bool(fetched < (cursor.end or cursor.log.visible()))
 
     def _fetch(self, cursor: _Cursor) -> list[Record]:
         """The next records of one shard; marks the cursor ended at its end."""

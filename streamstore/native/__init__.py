@@ -1,0 +1,40 @@
+"""The border to C: the only package that imports `_core` and `_hot`, where statuses become exceptions.
+
+An Attachment is one process's hold on one directory, opened at first use and again after a fork; a Log is one shard (or
+the catalog) seen through it. Types are relaxed here and nowhere else. Nothing here knows streams by name.
+"""
+
+from __future__ import annotations
+
+from streamstore._core import lib
+from streamstore._hot import PutResult, PutResults, Record, Target, make_put_result, make_record, sequence_number
+from streamstore.native.attachment import Attachment
+from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
+from streamstore.native.columns import Columns
+from streamstore.native.entries import make_target
+from streamstore.native.fork import watch_fork
+from streamstore.native.log import Log
+
+FIRST_POSITION: int = lib.SS_FIRST_POSITION
+
+__all__ = [
+    "Attachment",
+    "Columns",
+    "Log",
+    "CORRUPT",
+    "FIRST_POSITION",
+    "TRIMMED",
+    "PutResult",
+    "PutResults",
+    "Record",
+    "Target",
+    "decode_frame",
+    "error_for",
+    "make_put_result",
+    "make_record",
+    "make_target",
+    "parse_sequence_number",
+    "raise_for",
+    "sequence_number",
+    "watch_fork",
+]

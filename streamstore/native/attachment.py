@@ -1,0 +1,169 @@
+"""An Attachment: one process's hold on one store directory. Knows directories, not streams by name."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import weakref
+from contextlib import suppress
+from typing import Any
+
+from streamstore import errors, limits
+from streamstore._core import ffi, lib
+from streamstore.native.border import call, fields, listing, wait
+from streamstore.native.fork import watch_fork
+from streamstore.native.log import Log
+from streamstore.values import LogOptions
+
+_DURABILITY = {name: number for number, name in enumerate(limits.DURABILITIES)}
+_inherited: list[Any] = []  # handles of the parent, kept so that a child never frees what it does not own
+
+
+def _release(pointer: Any) -> None:
+    lib.ss_store_close(pointer)
+    lib.ss_store_free(pointer)
+
+
+class Attachment:
+    """One process's hold on a store directory. Opens at first use; any thread; survives a fork by opening again.
+
+    `generation` grows with each opening: what was made under an earlier one (logs, targets) must be made again.
+    """
+
+    def __init__(self, path: str, *, create: bool, read_only: bool, sync_interval_us: int) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.generation = 0
+        self.closed = False
+        self._create = create
+        self._sync_interval_us = sync_interval_us
+        self._pointer: Any = None
+        self._lock = threading.Lock()
+        watch_fork(self, first=True)
+        _live.add(self)
+
+    @property
+    def pointer(self) -> Any:
+        """The open store of the core. Raises ClosedError, and whatever opening raises."""
+        if self.closed:
+            raise errors.ClosedError(f"{self.path}: the store is closed")
+        return self._pointer if self._pointer is not None else self._attach()
+
+    def _attach(self) -> Any:
+        with self._lock:
+            if self._pointer is None:
+                flags = lib.SS_OPEN_READ_ONLY if self.read_only else lib.SS_OPEN_CREATE if self._create else 0
+                out = ffi.new("ss_store **")
+                try:
+                    call(self.path, lib.ss_store_open, os.fsencode(self.path), flags, out)
+                except errors.StreamNotFoundError:
+                    raise errors.StoreNotFoundError(f"{self.path}: there is no store in this directory") from None
+                pointer = ffi.gc(out[0], _release)
+                call(self.path, lib.ss_store_sync_interval_set, pointer, self._sync_interval_us)
+                self._create = False  # whoever removes the directory under us is not to get a new one
+                self.generation += 1
+                self._pointer = pointer
+            return self._pointer
+
+    def close(self) -> None:
+        """End every wait and every later call with ClosedError; sync what the mode asks for. Safe to call twice."""
+        with self._lock:
+            self.closed = True
+            if self._pointer is not None:
+                lib.ss_store_close(self._pointer)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        if self._pointer is not None:
+            lib.ss_store_after_fork(self._pointer)
+            _inherited.append(ffi.gc(self._pointer, None) or self._pointer)
+            self._pointer = None
+            self.generation += 1
+
+    def log(self, stream_id: int, shard_index: int, shard_id: str, options: LogOptions) -> Log:
+        """Attach to one log; touches no disk."""
+        pointer = self.pointer
+        out = ffi.new("ss_log **")
+        description = ffi.from_buffer("uint8_t[]", options.description)
+        native_options = ffi.new(
+            "ss_log_options *",
+            (
+                _DURABILITY[options.durability],
+                options.segment_size,
+                options.record_size_max,
+                options.epoch_floor,
+                options.start_position,
+                description,
+                len(options.description),
+            ),
+        )
+        call(shard_id, lib.ss_store_log, pointer, stream_id, shard_index, native_options, out)
+        return Log(self, pointer, out[0], shard_index, shard_id)
+
+    def info(self) -> dict[str, Any]:
+        """Facts on this attachment, as the core names them."""
+        out = ffi.new("ss_store_info *")
+        lib.ss_store_info_get(self.pointer, out)
+        facts = fields(out)
+        facts["store_id"] = bytes(facts["store_id"]).hex()
+        return facts
+
+    def flush(self) -> None:
+        """Return once everything any process published before the call is durable."""
+        call("flush", lib.ss_store_flush, self.pointer)
+
+    def raise_epoch(self, epoch: int) -> None:
+        """Epochs handed out from now on are above `epoch`; durable at return."""
+        call("raising the epoch counter", lib.ss_store_epoch_raise, self.pointer, epoch)
+
+    def epoch_counter(self) -> int:
+        """Every epoch handed out from now on is above it."""
+        return int(lib.ss_store_epoch_counter(self.pointer))
+
+    def poison(self) -> int:
+        """0, or the errno of the failed sync that poisoned the store."""
+        return int(lib.ss_store_poison(self.pointer))
+
+    def watch(self) -> int:
+        """The word of store-wide activity: read it, look for work, then `wait` for it to differ."""
+        return int(lib.ss_store_watch(self.pointer))
+
+    def wait(self, seen: int, timeout_us: int) -> bool:
+        """Wait until the word differs from `seen` (True) or the timeout passed (False)."""
+        return wait("wait", lib.ss_store_wait, self.pointer, seen, timeout_us)
+
+    def wake(self) -> None:
+        """Wake every wait of this process on the store."""
+        if self._pointer is not None:
+            lib.ss_store_wake(self._pointer)
+
+    def written_shards(self, stream_id: int) -> list[int]:
+        """The shards of a stream that have files, ascending."""
+        try:
+            names = os.listdir(self.stream_directory(stream_id))
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def stream_directory(self, stream_id: int) -> str:
+        """Where the core keeps a stream's files."""
+        return os.path.join(self.path, "streams", str(stream_id))
+
+    def processes(self) -> list[dict[str, int]]:
+        """The processes attached to the store: slot, pid, attached_us, alive."""
+        return listing(
+            "ss_process", lambda items, size, count: lib.ss_store_processes(self.pointer, items, size, count)
+        )
+
+
+_live: weakref.WeakSet[Attachment] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    # An exit without close() is a close: interval and process streams are synced, and the next open has nothing to
+    # recover.
+    for attachment in list(_live):
+        with suppress(errors.StreamStoreError):
+            attachment.close()

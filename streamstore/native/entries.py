@@ -1,0 +1,59 @@
+"""What goes in: entries for a log's append, and the Target through which puts take the fast door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from streamstore._core import ffi, lib
+from streamstore._hot import Target
+from streamstore.native.border import call
+from streamstore.values import HashRange
+
+if TYPE_CHECKING:
+    from streamstore.native.log import Log
+
+_WORD = (1 << 64) - 1
+
+
+def _hash_key(key: int) -> tuple[int, int]:
+    return key >> 64, key & _WORD
+
+
+def fill_entry(item: Any, entry: tuple[Any, ...], attributes: bytes | None, keep: list[Any]) -> None:
+    """Fill an ss_entry; `keep` holds what it points to until the call is over."""
+    data, key, hash_key = (*entry, None, None)[:3]
+    item.data = pointer = ffi.from_buffer("uint8_t[]", data)
+    item.data_size = len(pointer)
+    keep.append(pointer)
+    item.key_size = -1
+    if key is not None:
+        item.key = pointer = ffi.from_buffer("uint8_t[]", key.encode())
+        item.key_size = len(pointer)
+        keep.append(pointer)
+    if attributes:
+        item.attributes = pointer = ffi.from_buffer("uint8_t[]", attributes)
+        item.attributes_size = len(pointer)
+        keep.append(pointer)
+    if hash_key is not None:
+        item.hash_key_present = 1
+        item.hash_key_hi, item.hash_key_lo = _hash_key(hash_key)
+
+
+def make_target(logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool) -> Target:
+    """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns."""
+    table = ffi.new("ss_ranges **")
+    starts = ffi.new("ss_hash_key[]", [_hash_key(item.start) for item in ranges])
+    ends = ffi.new("ss_hash_key[]", [_hash_key(item.end) for item in ranges])
+    # Routing answers with a place in `logs`.
+    call("routing", lib.ss_ranges_create, starts, ends, ffi.new("uint32_t[]", list(range(len(logs)))), len(logs), table)
+    owned = ffi.gc(table[0], lib.ss_ranges_free)
+    return Target(
+        int(ffi.cast("uintptr_t", owned)),
+        [log.address for log in logs],
+        [log.shard_index for log in logs],
+        [log.shard_id for log in logs],
+        record_size_max,
+        sync,
+        (owned, tuple(log.keepalive for log in logs[:1])),
+    )

@@ -1,0 +1,222 @@
+"""A Log: one shard (or the catalog) seen through an Attachment. Knows positions and frames, not what records mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from streamstore import limits
+from streamstore._core import ffi, lib
+from streamstore._hot import Record, make_record
+from streamstore._hot import read as read_chunk
+from streamstore.native.border import (
+    CORRUPT,
+    INTERRUPTED,
+    NOT_FOUND,
+    OK,
+    SMALL,
+    TRIMMED,
+    call,
+    error_for,
+    fields,
+    listing,
+    wait,
+)
+from streamstore.native.columns import Columns, new_uncleared
+from streamstore.native.entries import fill_entry
+from streamstore.values import Appended, LogState, Segment
+
+if TYPE_CHECKING:
+    from streamstore.native.attachment import Attachment
+
+
+class Log:
+    """One log of the core. Any thread; lives as long as the attachment it was made from."""
+
+    __slots__ = ("attachment", "generation", "keepalive", "address", "pointer", "shard_id", "shard_index")
+
+    def __init__(self, attachment: Attachment, keepalive: Any, pointer: Any, shard_index: int, shard_id: str) -> None:
+        self.attachment = attachment
+        self.generation = attachment.generation
+        self.keepalive = keepalive  # the store's memory: a Log in use keeps it from being freed
+        self.pointer = pointer
+        self.address = int(ffi.cast("uintptr_t", pointer))
+        self.shard_index = shard_index
+        self.shard_id = shard_id
+
+    def append(
+        self,
+        entries: Sequence[tuple[Any, ...]],
+        *,
+        expected_tail: int = 0,
+        attributes: Sequence[bytes | None] | None = None,
+    ) -> Appended:
+        """Append (data, key, explicit hash key) entries as one batch, published but not yet durable at return.
+
+        Raises TailMismatchError where `expected_tail` is not 0 and not the tail.
+        """
+        keep: list[Any] = []
+        items = ffi.new("ss_entry[]", len(entries))
+        for index, entry in enumerate(entries):
+            fill_entry(items[index], entry, attributes[index] if attributes else None, keep)
+        positions = ffi.new("uint64_t[]", len(entries))
+        out = ffi.new("ss_appended *")
+        call(self.shard_id, lib.ss_log_append, self.pointer, items, len(entries), expected_tail, 0, positions, out)
+        return Appended(out.epoch, out.first_position, out.end_position, out.arrival_us, tuple(positions))
+
+    def sync(self, end_position: int = 0) -> None:
+        """Return once everything below `end_position` (0: the tail) is durable."""
+        call(self.shard_id, lib.ss_log_sync, self.pointer, end_position)
+
+    def state(self) -> LogState:
+        """The facts on the log now. Recovers it where this incarnation has not touched it yet."""
+        out = ffi.new("ss_log_state *")
+        call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
+        return LogState(*[getattr(out, name) for name in LogState._fields])
+
+    def visible(self) -> int:
+        """The end of what readers may see."""
+        out = ffi.new("ss_log_state *")
+        call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
+        return int(out.visible)
+
+    def read(
+        self, position: int, end: int, limit: int, buffer_size: int
+    ) -> tuple[list[Record], int, int, bool, int, int, int]:
+        """Up to `limit` records from `position` to before `end` (0: the visible end), out of one buffer.
+
+        Returns (records, next position, visible end, end of log, status, damage begin, damage end); the status is
+        OK, TRIMMED or CORRUPT; all else raises.
+        """
+        while True:
+            result = read_chunk(self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
+            code = result[4] & 0xFF
+            if code in (OK, CORRUPT, TRIMMED):
+                return result
+            if code == SMALL and buffer_size < limits.RECORD_SIZE_MAX * 2:
+                buffer_size *= 4
+            elif code != INTERRUPTED:
+                raise error_for(result[4], self.shard_id)
+
+    def read_columns(self, position: int, limit: int, buffer_size: int) -> Columns:
+        """Up to `limit` records from `position`, decoded but not made into objects; status as for `read`."""
+        records = new_uncleared("ss_record[]", min(limit, buffer_size // lib.SS_FRAME_HEADER_SIZE + 1))
+        result = ffi.new("ss_read_result *")
+        limit = len(records)
+        while True:
+            buffer = bytearray(buffer_size)
+            status = lib.ss_log_read(
+                self.pointer, position, 0, ffi.from_buffer(buffer), buffer_size, records, limit, result
+            )
+            code = status & 0xFF
+            if code in (OK, CORRUPT, TRIMMED):
+                return Columns(self.shard_index, buffer, records, status, result)
+            if code == SMALL and result.size_needed > buffer_size:
+                buffer_size = result.size_needed
+            elif code != INTERRUPTED:
+                raise error_for(status, self.shard_id)
+
+    def get(self, position: int, epoch: int) -> Record | None:
+        """The record exactly there, or None. Raises TrimmedError, CorruptRangeError."""
+        size = 4 * limits.KIB
+        record = ffi.new("ss_record *")
+        result = ffi.new("ss_read_result *")
+        while True:
+            buffer = bytearray(size)
+            status = lib.ss_log_get(self.pointer, position, epoch, ffi.from_buffer(buffer), size, record, result)
+            if status == OK:
+                return self._record(record, memoryview(buffer))
+            code = status & 0xFF
+            if code == NOT_FOUND:
+                return None
+            if code == SMALL and result.size_needed > size:
+                size = result.size_needed
+            elif code != INTERRUPTED:
+                raise error_for(status, self.shard_id)
+
+    def _record(self, record: Any, view: memoryview) -> Record:
+        key = None
+        if record.key_size >= 0:
+            key = str(view[record.key_offset : record.key_offset + record.key_size], "utf-8", "surrogateescape")
+        return make_record(
+            self.shard_id,
+            self.shard_index,
+            record.epoch,
+            record.position,
+            record.position + record.frame_size,
+            record.ordinal,
+            record.arrival_us,
+            bytes(view[record.data_offset : record.data_offset + record.data_size]),
+            key,
+            record.hash_key_hi << 64 | record.hash_key_lo if record.hash_key_present else None,
+            bytes(view[record.attributes_offset : record.attributes_offset + record.attributes_size]),
+        )
+
+    def seek(self, position: int) -> int:
+        """The first frame boundary at or after `position`."""
+        return self._seek(lib.ss_log_seek, position)
+
+    def seek_time(self, arrival_us: int) -> int:
+        """The first record that arrived at or after `arrival_us`; the visible end where there is none."""
+        return self._seek(lib.ss_log_seek_time, arrival_us)
+
+    def seek_ordinal(self, ordinal: int) -> int:
+        """The first record whose ordinal is at or above `ordinal`; the visible end where there is none."""
+        return self._seek(lib.ss_log_seek_ordinal, ordinal)
+
+    def _seek(self, function: Callable[..., int], value: int) -> int:
+        out = ffi.new("uint64_t *")
+        call(self.shard_id, function, self.pointer, value, out)
+        return int(out[0])
+
+    def wait(self, position: int, timeout_us: int) -> bool:
+        """Wait until something is visible at or beyond `position`, or somebody woke the log; False on timeout."""
+        return wait(self.shard_id, lib.ss_log_wait, self.pointer, position, timeout_us)
+
+    def wake(self) -> None:
+        """Wake every wait on this log; the waiters look again."""
+        lib.ss_log_wake(self.pointer)
+
+    def roll(self, expected_tail: int = 0) -> None:
+        """Start a new segment at the tail."""
+        call(self.shard_id, lib.ss_log_roll, self.pointer, expected_tail)
+
+    def trim(self, position: int) -> int:
+        """Readers see nothing before `position` from now on; returns the bytes freed."""
+        out = ffi.new("uint64_t *")
+        call(self.shard_id, lib.ss_log_trim, self.pointer, position, out)
+        return int(out[0])
+
+    def retire(self) -> None:
+        """Let no append in any more and drop maps and descriptors: the stream is being deleted."""
+        call(self.shard_id, lib.ss_log_retire, self.pointer)
+
+    def segments(self) -> list[Segment]:
+        """The segments on disk, oldest first."""
+        listed = listing(
+            "ss_segment_info", lambda items, size, count: lib.ss_log_segments(self.pointer, items, size, count)
+        )
+        return [Segment(**item) for item in listed]
+
+    def live(self) -> dict[str, int]:
+        """Live figures for `stat`; recovers nothing."""
+        out = ffi.new("ss_log_live *")
+        lib.ss_log_live_get(self.pointer, out)
+        return fields(out)
+
+    def recovery(self) -> dict[str, Any]:
+        """What recovery found when this process recovered the log; `verdict` is '' where it did not."""
+        out = ffi.new("ss_recovery *")
+        lib.ss_log_recovery_get(self.pointer, out)
+        facts = fields(out)
+        facts["verdict"] = chr(facts["verdict"]) if facts["verdict"] else ""
+        return facts
+
+    def verify(self, begin: int, end: int) -> tuple[list[dict[str, int]], dict[str, int]]:
+        """Check every frame in [begin, end) from the files: (damaged ranges, totals)."""
+        totals = ffi.new("ss_verify_totals *")
+        damage = listing(
+            "ss_damage",
+            lambda items, size, count: lib.ss_log_verify(self.pointer, begin, end, items, size, count, totals),
+        )
+        return damage, fields(totals)
