@@ -33,7 +33,7 @@ MEMBERS = {
     "PutResult": "shard_id sequence_number",
 }
 
-# Options by name, with what they are when left out; `...` where there must be no default.
+# Options by name, with what they are when left out (for those in ANY_DEFAULT that is open, even whether they may be).
 OPTIONS = {
     "open": {"durability": "sync", "create": True, "read_only": False, "account": "0" * 12, "region": "us-east-1"},
     "Store.create_stream": {"shard_count": None, "retention_hours": 24, "durability": None, "exist_ok": False},
