@@ -1,0 +1,238 @@
+"""Target of `_hot` among threads, signals and the garbage collector; over a core of memory."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import sys
+import threading
+import time
+import tracemalloc
+import weakref
+from functools import partial
+
+import fake_core
+import pytest
+from fake_core import (
+    APPEND,
+    APPEND_TRY,
+    INTERRUPTED,
+    POISONED,
+    SYNC,
+    WOULD_BLOCK,
+    Fake,
+    PartialError,
+    StatusError,
+)
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
+
+
+@pytest.fixture
+def fake(core):
+    return Fake(core)
+
+
+@pytest.fixture
+def log(fake):
+    return fake.log()
+
+
+@pytest.fixture(params=["one", "batch"])
+def put(request, fake, log):
+    """Put one record into `log`, by either door."""
+    return partial(fake.put_one, request.param, log)
+
+
+def while_waiting(log, act, call):
+    """Run `call` in a thread until it waits in the core, then `act` (which must let it go on); its result."""
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(call()))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while log.waiting() == 0 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    act()
+    thread.join()
+    return outcome[0]
+
+
+@pytest.mark.parametrize("gate", [APPEND, SYNC])
+def test_other_threads_run_while_a_put_waits(fake, log, put, gate):
+    """An append that has to wait, and every sync, let the GIL go; nobody else could open the gate."""
+    log.script(APPEND_TRY, WOULD_BLOCK, 1)
+    log.gate(gate, 1)
+    result = while_waiting(log, lambda: log.gate(gate, 0), lambda: put(b"x", sync=True))
+    assert result.position == fake.records(log)[0].position
+
+
+def test_long_batches_are_copied_without_the_gil(fake, log, put):
+    """Above 64 KiB the first call is already made without the GIL."""
+    put(bytes(100_000))
+    assert (log.calls(APPEND_TRY), log.calls(APPEND)) == (0, 1)
+
+
+def test_entries_may_change_while_a_put_waits(fake, log):
+    """A batch holds what was given, whatever other threads do to the objects meanwhile."""
+    array = bytearray(b"array")
+    inner = [b"inner" * 100, "key" * 50, 5]
+    entries = [inner, (array, "k" * 60), (b"last" * 100, "l" * 70)]
+
+    def change():
+        array[:] = b"XXXXX"
+        inner.clear()
+        entries.clear()
+        trash = [bytes(500) for _ in range(1000)]
+        log.gate(APPEND, 0)
+        del trash
+
+    log.script(APPEND_TRY, WOULD_BLOCK, 1)
+    log.gate(APPEND, 1)
+    results = while_waiting(log, change, lambda: fake.target(log).put_records(entries))
+    records = fake.records(log)
+    assert [record.data for record in records] == [b"inner" * 100, b"array", b"last" * 100]
+    assert [record.partition_key for record in records] == ["key" * 50, "k" * 60, "l" * 70]
+    assert [result.position for result in results] == [record.position for record in records]
+
+
+def test_a_list_that_changes_while_it_is_read(fake, log):
+    """An iterator that takes from its own list gives what it gave; nothing is read twice."""
+    entries = [(b"%d" % i, "k") for i in range(100)]
+
+    def eat():
+        while entries:
+            yield entries.pop()
+            if entries:
+                entries.pop()
+
+    assert len(fake.target(log).put_records(eat())) == 50
+    assert log.count() == 50
+
+
+@pytest.fixture
+def signals():
+    """Count SIGUSR1; a handler may be put in its place."""
+    seen = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: seen.append(1))
+    yield seen
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("call", [APPEND_TRY, APPEND, SYNC])
+def test_a_signal_is_served_and_the_put_goes_on(fake, log, put, signals, call):
+    """Each interruption runs the Python handler once, and the record is put once."""
+    if call == APPEND:
+        log.script(APPEND_TRY, WOULD_BLOCK, 1)
+    log.script(call, INTERRUPTED, 1 if call == APPEND_TRY else 3)
+    put(b"x", sync=True)
+    assert len(signals) == (1 if call == APPEND_TRY else 3)
+    assert len(fake.records(log)) == 1
+
+
+@pytest.mark.parametrize("call", [APPEND, SYNC])
+def test_a_handler_that_raises_ends_the_put(log, put, signals, call):
+    """As Ctrl-C does; an interrupted append has written nothing."""
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGUSR1, stop)
+    log.script(APPEND_TRY, WOULD_BLOCK, 1)
+    log.script(call, INTERRUPTED, 1)
+    with pytest.raises(KeyboardInterrupt):
+        put(b"x", sync=True)
+    assert log.count() == (0 if call == APPEND else 1)
+
+
+def test_many_threads_put_at_once(fake):
+    """All records of all threads arrive, once, each thread's in its order."""
+    logs = [fake.log() for _ in range(4)]
+    target = fake.target(*logs)
+
+    def work(name):
+        for i in range(0, 500, 5):
+            target.put_record(b"%d" % i, f"{name}")
+            target.put_records([(b"%d" % (i + j), f"{name}") for j in range(1, 5)], None, i % 100 == 0)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name in range(4):
+        log = logs[fake_core.route(f"{name}", 4)]
+        mine = [
+            int(record.data)
+            for record in fake.records(log, limit=5000, buffer_size=1 << 20)
+            if record.partition_key == f"{name}"
+        ]
+        assert mine == list(range(500))
+
+
+# ---- Memory ----
+
+
+def test_a_target_in_a_cycle_is_collected(fake, log):
+    """What a target keeps alive may refer to it."""
+
+    class Owner:
+        pass
+
+    owner = Owner()
+    owner.target = fake.hot.Target(0, [log.address], [0], ["s"], 100, False, owner)
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
+
+
+def exercise(fake, log, target, key, block):
+    """Every way through puts, reads and results, failures too."""
+    target.put_record(bytearray(b"data"), key, 1 << 70, block)
+    results = target.put_records([[b"data", key], (memoryview(b"data"), key, 5)] * 60, [block] * 120)
+    assert list(results) == results[:]
+    repr((results, results[0], results[0].sequence_number))
+    for record in fake.records(log, limit=3):
+        parts = (
+            record.data,
+            record.view,
+            record.partition_key,
+            record.explicit_hash_key,
+            record.attributes,
+            record.source,
+        )
+        hash((record, repr(record), len(parts)))
+        assert fake.hot.make_record(*record.__reduce__()[1]) == record
+    fake.hot.make_put_results(results.__reduce__()[1][0])
+    for bad in ((b"x", ""), (b"x", "\ud800"), (b"x", key, -1), (5, key), (b"x" * 101, key), ()):
+        with pytest.raises((TypeError, ValueError)):
+            target.put_records([(bytearray(b"x"), key), bad], [None, block])
+        with pytest.raises((TypeError, ValueError)):
+            target.put_record(*bad)
+    log.script(SYNC, POISONED, 2)
+    with pytest.raises(PartialError):
+        target.put_records([(b"x", key)], None, True)
+    with pytest.raises(StatusError):
+        target.put_record(b"x", key, sync=True)
+
+
+def test_nothing_leaks(fake, log):
+    """Many rounds of everything leave no small block and no large one behind."""
+    target = fake.target(log, record_size_max=100)
+    key, block, rounds = "key" * 5, b"\x81\xa1u\x80", 200
+
+    def held_after(count):
+        for _ in range(count):
+            exercise(fake, log, target, key, block)
+        gc.collect()
+        return sys.getallocatedblocks(), tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    held_after(50)
+    before, after = held_after(50), held_after(rounds)
+    tracemalloc.stop()
+    assert after[0] - before[0] < rounds  # blocks to 512 bytes
+    assert after[1] - before[1] < rounds * 512  # all others; Python's free lists move a little
