@@ -1,0 +1,74 @@
+"""How far a run is: a bar with rate and time left on a terminal, and nothing elsewhere unless it was asked for."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+# Without a terminal, --progress prints a line this often, in seconds.
+LINE_INTERVAL = 2.0
+
+
+class RunProgress:
+    """Shown on stderr. `size` is what there is to do in bytes, None where nobody knows."""
+
+    def __init__(self, what: str, size: int | None, wanted: bool | None, unit: str = "records") -> None:
+        terminal = sys.stderr.isatty()
+        self._shown = terminal if wanted is None else wanted
+        self._size = size
+        self._unit = unit
+        self._began = self._said = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        if self._shown and terminal:
+            columns = [
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=None),
+                DownloadColumn(binary_units=True),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn() if size is None else TimeRemainingColumn(),
+            ]
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5)
+            self._task = self._bar.add_task(what, total=size, rate="")
+
+    def update(self, done_bytes: int, records: int) -> None:
+        """Say how far it is."""
+        if not self._shown:
+            return
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None:
+            rate = records / max(now - self._began, 0.001)
+            self._bar.update(self._task, completed=done_bytes, rate=f"{rate:,.0f} {self._unit}/s")
+        elif now - self._said >= LINE_INTERVAL:
+            self._said = now
+            sys.stderr.write(self._line(done_bytes, records, now - self._began) + "\n")
+
+    def _line(self, done_bytes: int, records: int, elapsed: float) -> str:
+        line = f"{records:,} {self._unit}, {records / elapsed:,.0f}/s"
+        if self._size and done_bytes:
+            left = elapsed * max(self._size - done_bytes, 0) / done_bytes
+            line += f", {100 * done_bytes / self._size:.0f} %, {left:.0f} s left"
+        return line
+
+    def __enter__(self) -> RunProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
