@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,7 @@ ROWS = ("get", "get.flat", "open", "open.flat", "touch", "touch.flat", "memory.w
 class Level:
     """What was measured at one size of the store, in seconds and bytes."""
 
-    opens: Sequence[float]
-    touches: Sequence[float]
-    gets: Sequence[float]
+    seconds: Mapping[str, Sequence[float]]  # by row
     written: int
     peak_bytes: int
 
@@ -40,7 +38,7 @@ def bench_volume(board: Board, sizes: Plan, scratch: Path) -> None:
     large = _level(scratch, sizes, sizes.large_bytes)
     told = f"{small.written / 1e9:.2g} and {(small.written + large.written) / 1e9:.2g} GB of records"
     for row, durability in (("get", "reads"), ("open", "process"), ("touch", "process")):
-        before, after = getattr(small, row + "s"), getattr(large, row + "s")
+        before, after = small.seconds[row], large.seconds[row]
         sides = [
             Side("streamstore", durability, "s", statistics.median(times), tuple(times)) for times in (after, before)
         ]
@@ -69,7 +67,7 @@ def _level(directory: Path, sizes: Plan, size: int) -> Level:
         opens.append(opened)
         touches.append(touched)
     gets = _gets(directory, filled["samples"], sizes)
-    return Level(opens, touches, gets, filled["bytes"], filled["peak"])
+    return Level({"open": opens, "touch": touches, "get": gets}, filled["bytes"], filled["peak"])
 
 
 def _fill_and_kill(directory: Path, size: int) -> Any:

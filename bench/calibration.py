@@ -13,18 +13,25 @@ from bench.plan import Plan
 from streamstore.bench.result import Figure
 
 CHUNK = 256 << 20
+HELD = 64
 FRAME_SIZE = 168
 
 
-def warm_memory(size: int) -> None:
-    """Touch `size` bytes once and give them back: the first touch of a virtual machine's page goes to the host."""
-    held = []
+def warm_memory(size: int) -> list[mmap.mmap]:
+    """Touch `size` bytes and give back all but a page in each HELD; hold the returned maps while things are timed.
+
+    The first touch of a virtual machine's page goes to the host, and free runs of 2 MiB may be handed back to the host, to
+    be as slow again. The pages held keep free runs short, and the kernel takes from short runs first.
+    """
+    maps = []
     for _ in range(max(size // CHUNK, 1)):
         block = mmap.mmap(-1, CHUNK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         block[:: mmap.PAGESIZE] = b"\x01" * (CHUNK // mmap.PAGESIZE)
-        held.append(block)
-    for block in held:
-        block.close()
+        maps.append(block)
+    for block in maps:
+        for start in range(0, CHUNK, HELD * mmap.PAGESIZE):
+            block.madvise(mmap.MADV_DONTNEED, start + mmap.PAGESIZE, (HELD - 1) * mmap.PAGESIZE)
+    return maps
 
 
 def calibrate(sizes: Plan) -> dict[str, Figure]:

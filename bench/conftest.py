@@ -73,12 +73,15 @@ def sizes(pytestconfig: pytest.Config) -> Plan:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def calibrated(pytestconfig: pytest.Config, sizes: Plan) -> None:
+def calibrated(pytestconfig: pytest.Config, sizes: Plan) -> Iterator[None]:
     """Warm the memory, then take the machine's own speeds before anything is measured against them."""
     board = pytestconfig.stash[BOARD]
     board.machine.update(machine.facts(sizes.directory))
-    warm_memory(sizes.warm_bytes)
+    warm = warm_memory(sizes.warm_bytes)
     board.calibration.update(calibrate(sizes))
+    yield
+    for block in warm:
+        block.close()
 
 
 @pytest.fixture
