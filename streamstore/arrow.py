@@ -71,7 +71,7 @@ def _items(
         if not pc.any(present).as_py():
             return pa.nulls(count, kind)
         absent = None if pc.all(present).as_py() else present
-        sizes = pc.max_element_wise(sizes, 0)
+        sizes = pc.max_element_wise(sizes, pa.scalar(0, pa.int32()))  # a plain 0 would widen to int64
     ends = pc.add(begins, sizes)
     offsets = bytearray(4 * (2 * count + 1))
     view = memoryview(offsets).cast("I")
