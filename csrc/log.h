@@ -116,6 +116,10 @@ void ss_log_table_release(ss_log *log, ss_segment *segment);
 ss_status ss_log_table_add(ss_log *log, ss_segment *segment);
 /* Open (or reopen writable) a segment in the table. Holds no lock at call. */
 ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable);
+/* Before a sealed segment is synced: trade its writable map for a descriptor. Syncing mapped pages write-protects each of them, with an
+ * interrupt to every processor that runs a thread of ours; of unmapped ones none. The descriptor is as good a witness as the map as long as
+ * no sync of the log was in flight when it was opened, which opened_at_sync records. */
+void ss_log_table_seal(ss_log *log, ss_segment *segment);
 /* Drop writable maps of sealed segments that are durable now. */
 void ss_log_table_trim_maps(ss_log *log);
 void ss_log_table_drop_before(ss_log *log, uint64_t position);
@@ -132,6 +136,9 @@ ss_status ss_log_roll_writer(ss_log *log); /* log->writer is the active segment,
 /* Lead or wait for rounds until `end` is durable; exact: sync no further than `end` when leading. */
 ss_status ss_log_sync_to(ss_log *log, uint64_t end, int exact);
 ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end); /* the system calls alone; poisons on failure */
+/* Hold the sync lock with nothing in flight; for who must sync under the append lock, which is taken after it. */
+ss_status ss_log_sync_hold(ss_log *log);
+void ss_log_sync_release(ss_log *log);
 void ss_log_sync_publish(ss_log *log, uint64_t durable, uint64_t frame);
 
 /* log_recover.c */

@@ -287,8 +287,11 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
         return SS_READ_ONLY;
     }
     int taken_over, try_only = (flags & SS_APPEND_TRY) != 0;
-    if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)
+    /* A close syncs under the append lock. No other round may be in flight then: its failure could be reported there and nowhere else. */
+    if (flags & SS_APPEND_CLOSE && (status = ss_log_sync_hold(log)) != SS_OK)
         goto leave;
+    if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)
+        goto release_sync;
     /* The comparison first: a mismatch must not roll or recover on behalf of a put that will not happen. */
     if (expected_tail && atomic_load(&log->entry->state) == SS_LOG_UNRECOVERED)
         status = try_only ? SS_WOULD_BLOCK : ss_log_recover(log);
@@ -307,12 +310,15 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     }
     ss_log_unlock(log);
     if (status == SS_OK) {
-        if (log->durability != SS_DURABILITY_SYNC) {
+        if (flags & SS_APPEND_CLOSE || log->durability != SS_DURABILITY_SYNC) {
             ss_log_announce_tail(log);
             if (!atomic_load_explicit(&log->store->flusher.started, memory_order_relaxed))
                 status = ss_flusher_start(log->store);
         }
     }
+release_sync:
+    if (flags & SS_APPEND_CLOSE)
+        ss_log_sync_release(log);
 leave:
     ss_store_leave(log->store);
     return status;

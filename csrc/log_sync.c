@@ -16,6 +16,7 @@ ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end)
         if (status != SS_OK)
             return status;
         uint64_t to = end < segment_end ? end : segment_end;
+        ss_log_table_seal(log, segment);
         status = ss_segment_sync(segment, begin, to);
         ss_log_table_release(log, segment);
         if (status != SS_OK)
@@ -152,13 +153,29 @@ ss_status ss_log_sync_to(ss_log *log, uint64_t end, int exact)
             return status;
         if (atomic_load(&entry->durable) < end)
             status = sync_round(log, exact ? end : 0);
-        ss_lock_release(&entry->sync_lock);
-        ss_wait_event_signal(&entry->durable_event); /* after the release: a sleeper may now lead the next round */
+        ss_log_sync_release(log); /* signals after the release: a sleeper may now lead the next round */
         if (status != SS_OK)
             return status;
         ss_log_table_trim_maps(log);
     }
     return SS_OK;
+}
+
+ss_status ss_log_sync_hold(ss_log *log)
+{
+    int taken_over;
+    ss_status status = ss_log_ready(log);
+    if (status != SS_OK || (status = ss_lock_acquire(&log->store->self, &log->entry->sync_lock, &taken_over)) != SS_OK)
+        return status;
+    if ((status = sync_round(log, 0)) != SS_OK) /* settles what a dead leader left in flight */
+        ss_log_sync_release(log);
+    return status;
+}
+
+void ss_log_sync_release(ss_log *log)
+{
+    ss_lock_release(&log->entry->sync_lock);
+    ss_wait_event_signal(&log->entry->durable_event);
 }
 
 ss_status ss_log_sync(ss_log *log, uint64_t end_position)

@@ -269,6 +269,24 @@ ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable)
     return status;
 }
 
+void ss_log_table_seal(ss_log *log, ss_segment *segment)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    int last = log->table_count && log->table[log->table_count - 1] == segment;
+    if (segment->map && segment->writable && segment->refs == 2 && !last) { /* the table's and the caller's */
+        char name[SS_SEGMENT_NAME_SIZE];
+        int fd;
+        uint32_t number = atomic_load(&log->entry->sync_number);
+        ss_segment_name(log->directory, segment->facts.ordinal, name);
+        if (ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd) == SS_OK) {
+            ss_segment_unmap(segment);
+            segment->fd = fd;
+            segment->opened_at_sync = number;
+        }
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+}
+
 void ss_log_table_trim_maps(ss_log *log)
 {
     uint64_t durable = atomic_load_explicit(&log->entry->durable, memory_order_acquire);
