@@ -31,11 +31,16 @@ ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out)
     return SS_OK;
 }
 
-void ss_log_free(ss_log *log)
+void ss_log_release(ss_log *log)
 {
     if (log->writer)
         ss_log_table_release(log, log->writer);
+    log->writer = NULL;
     ss_log_table_forget(log);
+}
+
+void ss_log_free(ss_log *log)
+{
     pthread_mutex_destroy(&log->table_mutex);
     pthread_mutex_destroy(&log->index_mutex);
     free(log->table);

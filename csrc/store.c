@@ -316,10 +316,7 @@ void ss_store_close(ss_store *store)
         sync_for_close(store);
     for (uint32_t i = 0; i < store->logs_size; i++)
         if (store->logs[i])
-            ss_log_free(store->logs[i]);
-    free(store->logs);
-    store->logs = NULL;
-    store->logs_size = 0;
+            ss_log_release(store->logs[i]);
     if (!store->info.private_recovery)
         ss_lock_detach(&store->self);
     ss_control_close(&store->control);
@@ -332,6 +329,10 @@ void ss_store_free(ss_store *store)
 {
     if (atomic_load(&store->forked))
         return; /* threads of the parent may have held its mutexes: a child leaves the memory alone */
+    for (uint32_t i = 0; i < store->logs_size; i++)
+        if (store->logs[i])
+            ss_log_free(store->logs[i]);
+    free(store->logs);
     pthread_mutex_destroy(&store->logs_mutex);
     pthread_mutex_destroy(&store->flusher.mutex);
     free(store);
