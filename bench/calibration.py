@@ -20,8 +20,8 @@ FRAME_SIZE = 168
 def warm_memory(size: int) -> list[mmap.mmap]:
     """Touch `size` bytes and give back all but a page in each HELD; hold the returned maps while things are timed.
 
-    The first touch of a virtual machine's page goes to the host, and free runs of 2 MiB may be handed back to the host, to
-    be as slow again. The pages held keep free runs short, and the kernel takes from short runs first.
+    The first touch of a virtual machine's page goes to the host, and free runs of 2 MiB may go back to the host and be
+    as slow again. The pages held keep free runs short, and the kernel takes from short runs first.
     """
     maps = []
     for _ in range(max(size // CHUNK, 1)):

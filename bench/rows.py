@@ -72,6 +72,7 @@ LATENCY = [
         "tail", "latency", "put in one process to read in another, waiting, p50; half a pipe round trip", bar=at_most(2)
     ),
     Row("tail.p99", "latency", "the same at p99"),
+    Row("tail.two_cores", "latency", "the same at p50, the two processes held on two cores"),
 ]
 RECOVERY = [
     Row("get", "recovery", "shard.get, warm, in the large store", "s", at_most(5e-6), 1024),

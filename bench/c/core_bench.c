@@ -1,5 +1,5 @@
 /* The core without Python: append against what it cannot do without, memcpy and checksum into a populated mapping.
- * Usage: core_bench DIRECTORY ROUNDS COUNT SIZE. Prints one JSON object: seconds a record, round by round, three in turn. */
+ * Usage: core_bench DIRECTORY ROUNDS COUNT SIZE. Prints one JSON object: seconds a record, round by round, in turn. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdio.h>

@@ -164,12 +164,14 @@ def _build(kind: Any, value: object, where: str) -> Any:
         return None if value is None else _build(inner, value, where)
     if origin is tuple:
         _require(isinstance(value, (list, tuple)), where, "a list")
-        return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value))  # type: ignore[arg-type,var-annotated]
+        items = typing.cast("list[Any]", value)
+        return tuple(_build(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(items))
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, value, where)
     if origin is not None:
         _require(isinstance(value, dict), where, "an object")
-        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}  # type: ignore[attr-defined]
+        entries = typing.cast("dict[str, Any]", value)
+        return {key: _build(arguments[1], item, f"{where}.{key}") for key, item in entries.items()}
     if kind is float:
         number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
         _require(math.isfinite(number), where, "a finite number")
