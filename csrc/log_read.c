@@ -39,18 +39,23 @@ static ss_status report_damage(reading *r, ss_segment *segment, uint64_t positio
 static ss_status take_window(reading *r, const ss_segment *segment, uint64_t available, uint64_t *position)
 {
     ss_read_result *result = r->result;
+    ss_status status = SS_OK;
     uint64_t taken = 0;
     const uint8_t *base = r->buffer + result->used;
     while (taken + FRAME_BODY <= available && result->count < r->limit) {
         ss_record_header header;
-        if (ss_record_read_header(base + taken, *position, &segment->salt, &header) != SS_OK)
-            return SS_CORRUPT;
+        if (ss_record_read_header(base + taken, *position, &segment->salt, &header) != SS_OK) {
+            status = SS_CORRUPT;
+            break;
+        }
         if (header.frame_size > available - taken) {
             result->size_needed = header.frame_size;
             break;
         }
-        if (ss_record_check_body(base + taken, &header, &segment->salt) != SS_OK)
-            return SS_CORRUPT;
+        if (ss_record_check_body(base + taken, &header, &segment->salt) != SS_OK) {
+            status = SS_CORRUPT;
+            break;
+        }
         if (header.type == SS_FRAME_DATA)
             ss_record_describe(&header, base + taken, result->used + taken, segment->facts.base_ordinal, &r->records[result->count++]);
         else if (header.type == SS_FRAME_CLOSE)
@@ -58,8 +63,8 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
         taken += header.frame_size;
         *position += header.frame_size;
     }
-    result->used += (size_t)taken;
-    return SS_OK;
+    result->used += (size_t)taken; /* also before damage: what was delivered lies there */
+    return status;
 }
 
 static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uint64_t *position)
