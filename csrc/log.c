@@ -39,14 +39,6 @@ void ss_log_release(ss_log *log)
     ss_log_table_forget(log);
 }
 
-void ss_log_close(ss_log *log)
-{
-    if (log->writer)
-        ss_log_table_release(log, log->writer);
-    log->writer = NULL;
-    ss_log_table_forget(log);
-}
-
 void ss_log_free(ss_log *log)
 {
     pthread_mutex_destroy(&log->table_mutex);

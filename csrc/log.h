@@ -98,7 +98,6 @@ void ss_flusher_stop(ss_store *store);
 ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out);
 /* Let go of every map and descriptor; calls on a closed store may still come, and find the mark. */
 void ss_log_release(ss_log *log);
-void ss_log_close(ss_log *log); /* drops maps and files; a late caller still finds the store closed */
 void ss_log_free(ss_log *log);
 uint64_t ss_log_visible(const ss_log *log);
 /* Recover at first touch; on SS_OK the state is READY. */

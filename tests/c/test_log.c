@@ -205,6 +205,23 @@ static void check_roll_and_trim(void)
     remove_root();
 }
 
+static void check_closed(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    put(log, 1);
+    ss_store_close(store);
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_CLOSED); /* logs outlive close: they go with ss_store_free */
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_CLOSED);
+    CHECK_EQUAL(ss_log_wait(log, 0, -1), SS_CLOSED);
+    CHECK_EQUAL(ss_store_flush(store), SS_CLOSED);
+    ss_store_close(store);
+    ss_store_free(store);
+    remove_root();
+}
+
 static void check_foreign(void)
 {
     fresh_root();
@@ -231,6 +248,7 @@ int main(void)
     }
     check_expected_tail();
     check_roll_and_trim();
+    check_closed();
     check_foreign();
     return check_report();
 }
