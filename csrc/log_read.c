@@ -56,6 +56,8 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
             status = SS_CORRUPT;
             break;
         }
+        if ((status = ss_record_check_known(&header)) != SS_OK)
+            break; /* written by a later version: neither skipped nor guessed at */
         if (header.type == SS_FRAME_DATA)
             ss_record_describe(&header, base + taken, result->used + taken, segment->facts.base_ordinal, &r->records[result->count++]);
         else if (header.type == SS_FRAME_CLOSE)
@@ -199,7 +201,7 @@ ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *bu
         result->damage_begin = position;
         result->damage_end = position + header.frame_size;
         status = SS_CORRUPT;
-    } else {
+    } else if ((status = ss_record_check_known(&header)) == SS_OK) {
         ss_record_describe(&header, buffer, 0, segment->facts.base_ordinal, record);
         result->count = 1;
         result->used = header.frame_size;

@@ -159,6 +159,11 @@ ss_status ss_record_check_body(const uint8_t *from, const ss_record_header *head
     return (check ? check : 1) == header->body_check ? SS_OK : SS_CORRUPT;
 }
 
+ss_status ss_record_check_known(const ss_record_header *header)
+{
+    return header->type > SS_FRAME_PAD || header->flags & ~(uint32_t)FRAME_FLAGS_KNOWN ? SS_FORMAT : SS_OK;
+}
+
 void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset, uint64_t base_ordinal, ss_record *out)
 {
     uint32_t at = (uint32_t)frame_offset + FRAME_BODY;
@@ -209,6 +214,8 @@ ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position,
         return status;
     if (header.frame_size > size || (status = ss_record_check_body(bytes, &header, &key)) != SS_OK)
         return SS_CORRUPT;
+    if ((status = ss_record_check_known(&header)) != SS_OK)
+        return status;
     ss_record_describe(&header, bytes, 0, base_ordinal, out);
     return SS_OK;
 }

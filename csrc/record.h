@@ -40,6 +40,8 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
 ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss_xxh3_key *salt, ss_record_header *out);
 /* Check the body of a frame whose header held; `from` is the frame's start, all of frame_size bytes are there. */
 ss_status ss_record_check_body(const uint8_t *from, const ss_record_header *header, const ss_xxh3_key *salt);
+/* SS_FORMAT for a type or flag of a later version: such a frame counts as one, and its content must not be interpreted. */
+ss_status ss_record_check_known(const ss_record_header *header);
 /* Fill the public view; frame_offset is where the frame stands in the caller's buffer, base_ordinal the records before its segment. */
 void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset, uint64_t base_ordinal, ss_record *out);
 /* Move a valid frame under another salt and place (roll with copying): position, epoch, arrival and content stay. */

@@ -280,7 +280,7 @@ void ss_ranges_route_keys(const ss_ranges *ranges, const uint8_t *const *keys, c
 ss_hash_key ss_ranges_hash(const void *key, size_t size);
 
 /* Decode one frame from `size` bytes as read from a segment file whose salt is `salt`, expected at `position` and with `base_ordinal` records before the segment.
- * SS_CORRUPT where header or body does not hold. */
+ * SS_CORRUPT where header or body does not hold, SS_FORMAT for a type or flag of a later version. */
 ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt, ss_record *out);
 
 /* The table through which the _hot extension reaches this same core. */
