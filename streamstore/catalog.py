@@ -64,10 +64,10 @@ class Catalog:
                 # Somebody snapshotted and trimmed behind our back: the snapshot is all we need.
                 self._state = State()
                 self._folded = log.state().start
-            elif status and not records:
+            elif status:
                 raise native.error_for(status, "the catalog")
             else:
-                self._folded = position if records else seen
+                self._folded = position if position > self._folded else seen
 
     def find(self, key: Key) -> StreamInfo:
         """The stream of that key. Raises StreamNotFoundError."""

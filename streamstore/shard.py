@@ -196,8 +196,10 @@ class Shard:
             found += records
             left -= following - position
             position = following
-            if status and not found:
-                raise self.failure(log, place, status, begin, end)
+            if status:
+                if not found:
+                    raise self.failure(log, place, status, begin, end)
+                position = found[-1].next_position  # the next read meets the damage
             if status or ended or not records or position >= seen or len(found) >= limit or left <= 0:
                 break
         place = Place(position, found[-1].epoch if found else place.epoch)

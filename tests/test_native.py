@@ -1,0 +1,177 @@
+"""The border to C: statuses become the right errors, logs do what the core promises, nothing is freed in use."""
+
+from __future__ import annotations
+
+import errno
+import gc
+
+import pytest
+
+from streamstore import errors, native
+from streamstore._core import lib
+from streamstore.values import LogOptions
+
+OPTIONS = LogOptions("process", 0, 1 << 20, 0, 0, b"\x80")
+
+
+@pytest.fixture
+def attachment(tmp_path):
+    made = native.Attachment(str(tmp_path / "store"), create=True, read_only=False, sync_interval_us=100_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def log(attachment):
+    return attachment.log(7, 3, "shardId-000000000003", OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (lib.SS_FULL, errors.StoreFullError),
+        (lib.SS_POISONED, errors.DurabilityUnknownError),
+        (lib.SS_STALE, errors.StaleHandleError),
+        (lib.SS_FORMAT, errors.FormatVersionError),
+        (lib.SS_FOREIGN, errors.ForeignFileError),
+        (lib.SS_TOO_LARGE, errors.RecordTooLargeError),
+        (lib.SS_READ_ONLY, errors.ReadOnlyError),
+        (lib.SS_FORKED, errors.ForkedError),
+        (250, errors.StorageError),
+    ],
+)
+def test_a_status_becomes_its_error(status, kind):
+    """Every code has one class; an unknown one is a StorageError."""
+    error = native.error_for(status, "here")
+    assert type(error) is kind
+    assert str(error).startswith("here: ")
+
+
+def test_a_storage_error_carries_errno():
+    """The kernel's reason is kept, as a number and in words."""
+    error = native.error_for(lib.SS_IO | errno.EIO << 8, "x")
+    assert isinstance(error, errors.StorageError)
+    assert error.errno == errno.EIO
+    assert "Input/output error" in str(error)
+
+
+def test_a_log_gives_back_what_was_appended(log):
+    """Data, key, explicit hash key and attribute block come back; positions are those that append returned."""
+    appended = log.append(
+        [(b"one", "k1"), (b"", None, (1 << 128) - 1), (memoryview(b"three"), "kéy")], attributes=[None, b"\x80", None]
+    )
+    records, following, visible, ended, status, _, _ = log.read(appended.first_position, 0, 10, 4096)
+    assert [record.data for record in records] == [b"one", b"", b"three"]
+    assert [record.partition_key for record in records] == ["k1", None, "kéy"]
+    assert [record.explicit_hash_key for record in records] == [None, (1 << 128) - 1, None]
+    assert [record.attribute_block for record in records] == [b"", b"\x80", b""]
+    assert tuple(record.position for record in records) == appended.positions
+    assert (following, visible, ended, status) == (appended.end_position, appended.end_position, False, 0)
+    state = log.state()
+    assert (state.tail, state.epoch, state.record_count) == (appended.end_position, appended.epoch, 3)
+
+
+def test_get_and_read_give_equal_records(log):
+    """The two ways to a record agree on everything."""
+    appended = log.append([(b"x" * size, f"k{size}") for size in (0, 1, 100, 10_000)])
+    for record in log.read(appended.first_position, 0, 10, 65536)[0]:
+        found = log.get(record.position, record.epoch)
+        assert found == record
+        assert (found.ordinal, found.next_position) == (record.ordinal, record.next_position)
+    assert log.get(appended.positions[1], appended.epoch + 1) is None
+
+
+def test_a_buffer_that_is_too_small_grows(log):
+    """A record larger than the first buffer is read all the same."""
+    appended = log.append([(b"y" * 500_000, "k")])
+    assert log.read(appended.first_position, 0, 10, 4096)[0][0].size == 500_000
+
+
+def test_compare_and_append(log):
+    """Only who knows the tail may append."""
+    first = log.append([(b"a", "k")])
+    second = log.append([(b"b", "k")], expected_tail=first.end_position)
+    with pytest.raises(errors.TailMismatchError):
+        log.append([(b"c", "k")], expected_tail=first.end_position)
+    assert log.state().tail == second.end_position
+
+
+def test_columns_are_the_fields_of_the_records(log):
+    """Strided views over the decoded chunk say what the records say."""
+    appended = log.append([(b"x" * index, f"k{index}") for index in range(20)])
+    columns = log.read_columns(appended.first_position, 100, 65536)
+    records = log.read(appended.first_position, 0, 100, 65536)[0]
+    assert columns.u64("position").tolist() == [record.position for record in records]
+    assert columns.u64("arrival_us").tolist() == [record.arrival_us for record in records]
+    assert columns.u32("data_size").tolist() == [record.size for record in records]
+    assert columns.next_position == appended.end_position
+
+
+def test_roll_and_trim(log):
+    """After a roll everything before it can be trimmed, and a read from there says so."""
+    first = log.append([(b"old", "k")])
+    log.roll()
+    base = log.state().segment_base
+    log.append([(b"new", "k")])
+    log.trim(base)
+    assert log.read(first.first_position, 0, 10, 4096)[4] & 0xFF == native.TRIMMED
+    assert [record.data for record in log.read(base, 0, 10, 4096)[0]] == [b"new"]
+    assert [segment.base for segment in log.segments() if segment.live] == [base]
+
+
+def test_waits_end(log, attachment):
+    """A wait ends at its timeout, or at once where there is something."""
+    assert log.wait(log.state().tail, 1000) is False
+    appended = log.append([(b"x", "k")])
+    assert log.wait(appended.first_position, 60_000_000) is True
+    word = attachment.watch()
+    assert attachment.wait(word, 1000) is False
+    log.append([(b"x", "k")])
+    assert attachment.wait(word, 60_000_000) is True
+
+
+def test_a_closed_attachment_refuses_everything(log, attachment):
+    """Every call after close raises ClosedError, and closing twice is fine."""
+    attachment.close()
+    attachment.close()
+    for call in (log.state, log.sync, lambda: log.append([(b"x", "k")]), attachment.flush, attachment.watch):
+        with pytest.raises(errors.ClosedError):
+            call()
+
+
+def test_a_log_keeps_its_store_alive(tmp_path):
+    """Dropping the Attachment while a Log is still held frees nothing that the Log needs."""
+    made = native.Attachment(str(tmp_path / "s"), create=True, read_only=False, sync_interval_us=100_000)
+    log = made.log(1, 0, "shardId-000000000000", OPTIONS)
+    log.append([(b"x", "k")])
+    target = native.make_target([log], [native_range()], record_size_max=100, sync=False)
+    made.close()
+    del made
+    gc.collect()
+    with pytest.raises(errors.ClosedError):
+        log.state()
+    with pytest.raises(errors.ClosedError):
+        target.put_record(b"x", "k")
+
+
+def native_range():
+    from streamstore.values import HashRange
+
+    return HashRange(0, (1 << 128) - 1)
+
+
+def test_an_absent_store_is_not_made_by_accident(tmp_path):
+    """Without create=True a wrong path is an error, and nothing appears on disk."""
+    made = native.Attachment(str(tmp_path / "typo"), create=False, read_only=False, sync_interval_us=100_000)
+    with pytest.raises(errors.StoreNotFoundError, match="typo"):
+        made.info()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sequence_numbers_go_back_to_their_parts():
+    """And anything else is refused."""
+    assert native.parse_sequence_number(native.sequence_number(5, 640, 3)) == (5, 640, 3)
+    with pytest.raises(errors.InvalidArgumentError):
+        native.parse_sequence_number("12345")
+    with pytest.raises(errors.InvalidTypeError):
+        native.parse_sequence_number(12345)
