@@ -384,6 +384,19 @@ def test_a_result_is_a_value(fake, results):
             kind()
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_results_differ_in_any_part(place):
+    """Shard, shard index, epoch, position and arrival all count."""
+    parts = ["s", 1, 2, 3, 4]
+    one = HOT.make_put_result(*parts)
+    assert one == HOT.make_put_result(*parts)
+    parts[place] = "t" if place == 0 else 9
+    other = HOT.make_put_result(*parts)
+    assert one != other
+    assert HOT.make_put_results((one,)) != HOT.make_put_results((other,))
+    assert HOT.make_put_results((one,)) == HOT.make_put_results((one,))
+
+
 def test_results_are_a_sequence(results):
     """Length, index, slice, iteration, membership, search and reversal are those of a list."""
     items = list(results)

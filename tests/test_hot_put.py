@@ -112,7 +112,8 @@ def test_a_single_record_is_routed_as_in_a_batch(fake):
     """put_record and put_records agree on the shard."""
     logs = [fake.log() for _ in range(5)]
     target = fake.target(*logs)
-    for key, hash_key in [("a", None), ("b", None), ("c", 3 << 64), (None, 4 << 64)]:
+    assert fake_core.route("b", 5) != fake_core.route(7, 5)
+    for key, hash_key in [("a", None), ("b", None), ("c", 3 << 64), (None, 4 << 64), ("b", 7)]:
         expected = f"shard-{fake_core.route(key if hash_key is None else hash_key, 5)}"
         assert target.put_record(b"x", key, hash_key).shard_id == expected
         assert target.put_records([(b"x", key, hash_key)])[0].shard_id == expected

@@ -236,3 +236,49 @@ def test_nothing_leaks(fake, log):
     tracemalloc.stop()
     assert after[0] - before[0] < rounds  # blocks to 512 bytes
     assert after[1] - before[1] < rounds * 512  # all others; Python's free lists move a little
+
+
+def deeds(fake, target):
+    """One call of every kind that takes memory, each with all it needs made before."""
+    full, target_log = fake.log(), fake.log()
+    fake.put(full, *[(b"x" * i, "k", i) for i in range(40)], attribute_blocks=[b"\x81\xa1u\x80"] * 40)
+    records = fake.records(full)
+    many = [[bytearray(b"data"), "k"], (memoryview(b"data"), "k", 1 << 70)] * 150
+    results = target.put_records([(b"x", "k")] * 3)
+    reduced = records[1].__reduce__()[1]
+    yield "put_record", lambda: target.put_record(bytearray(b"data"), "k", 1 << 70, b"\x80")
+    yield "put_records", lambda: target.put_records(many, [b"\x80"] * 300)
+    yield "refused", lambda: target.put_records([(b"x", "k", -1)])
+    yield "too large", lambda: target.put_record(bytes(101), "k")
+    yield "results", lambda: (results[0], results[:], repr(results[1]), results.__reduce__(), results[2].__reduce__())
+    yield "make_put_results", lambda: fake.hot.make_put_results(results.__reduce__()[1][0])
+    yield "read", lambda: fake.read(full, buffer_size=500)
+    yield "read and cut", lambda: fake.read(full, buffer_size=1 << 18)
+    yield "make_record", lambda: fake.hot.make_record(*reduced)
+    yield (
+        "record",
+        lambda: (records[1].data, records[1].view, repr(records[1]), records[1].__reduce__(), records[1].attributes),
+    )
+    yield "Target", lambda: fake.target(target_log)
+
+
+def test_every_allocation_may_fail(fake):
+    """Whichever allocation is refused, the call raises and nothing is torn; with memory it works again."""
+    capi = pytest.importorskip("_testcapi")
+    target = fake.target(fake.log(), fake.log(), record_size_max=100)
+    refusals = 0
+    for name, deed in deeds(fake, target):
+        for nth in range(400):
+            failed = None
+            capi.set_nomemory(nth, nth + 1)
+            try:
+                deed()
+            except BaseException as error:
+                failed = type(error)
+            finally:
+                capi.remove_mem_hooks()
+            assert failed in (None, MemoryError, fake_core.ArgumentError, fake_core.TooLargeError), name
+            refusals += failed is MemoryError
+        if name not in ("refused", "too large"):
+            deed()
+    assert refusals > 100

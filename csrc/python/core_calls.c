@@ -26,9 +26,11 @@ int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, 
             return 0;
     }
     for (;;) {
-        Py_BEGIN_ALLOW_THREADS *status = core->log_append(batch->log, batch->entries, batch->count, 0, 0, positions,
-                                                          out);
-        Py_END_ALLOW_THREADS if (ss_status_code(*status) != SS_INTERRUPTED) return 0;
+        PyThreadState *saved = PyEval_SaveThread();
+        *status = core->log_append(batch->log, batch->entries, batch->count, 0, 0, positions, out);
+        PyEval_RestoreThread(saved);
+        if (ss_status_code(*status) != SS_INTERRUPTED)
+            return 0;
         if (PyErr_CheckSignals() < 0)
             return -1;
     }
@@ -37,8 +39,11 @@ int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, 
 int ss_core_calls_sync(ss_hot_state *state, ss_log *log, uint64_t end_position, ss_status *status)
 {
     for (;;) {
-        Py_BEGIN_ALLOW_THREADS *status = state->core->log_sync(log, end_position);
-        Py_END_ALLOW_THREADS if (ss_status_code(*status) != SS_INTERRUPTED) return 0;
+        PyThreadState *saved = PyEval_SaveThread();
+        *status = state->core->log_sync(log, end_position);
+        PyEval_RestoreThread(saved);
+        if (ss_status_code(*status) != SS_INTERRUPTED)
+            return 0;
         if (PyErr_CheckSignals() < 0)
             return -1;
     }
@@ -58,8 +63,9 @@ int ss_core_calls_read(ss_hot_state *state, const ss_core_calls_read_request *re
         if (request->buffer_size <= READ_WITH_GIL_MAX) {
             *status = read_once(state->core, request, result);
         } else {
-            Py_BEGIN_ALLOW_THREADS *status = read_once(state->core, request, result);
-            Py_END_ALLOW_THREADS
+            PyThreadState *saved = PyEval_SaveThread();
+            *status = read_once(state->core, request, result);
+            PyEval_RestoreThread(saved);
         }
         if (ss_status_code(*status) != SS_INTERRUPTED)
             return 0;

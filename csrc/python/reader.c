@@ -116,13 +116,15 @@ static int step(reading *r)
 {
     if (r->record_count == r->record_room && grow_records(r) < 0)
         return -1;
-    ss_core_calls_read_request request = {r->log,
-                                          r->position,
-                                          r->end,
-                                          (uint8_t *)PyBytes_AsString(r->origin.chunk) + r->used,
-                                          r->chunk_size - r->used,
-                                          r->records + r->record_count,
-                                          r->record_room - r->record_count};
+    ss_core_calls_read_request request = {
+        .log = r->log,
+        .position = r->position,
+        .end = r->end,
+        .buffer = (uint8_t *)PyBytes_AsString(r->origin.chunk) + r->used,
+        .buffer_size = r->chunk_size - r->used,
+        .records = r->records + r->record_count,
+        .limit = r->record_room - r->record_count,
+    };
     ss_read_result result = {.next_position = r->position, .visible = r->last.visible};
     if (ss_core_calls_read(r->state, &request, &result, &r->status) < 0)
         return -1;
