@@ -18,7 +18,7 @@ from typing import Any
 
 from streamstore import limits, native
 from streamstore.catalog import Catalog
-from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError
+from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StorageError
 from streamstore.events import Key, StreamInfo
 from streamstore.stream import Stream
 
@@ -310,6 +310,8 @@ def open(
         directory = os.path.abspath(os.fsdecode(path))
     except TypeError:
         raise InvalidTypeError(f"a path is a str or os.PathLike, not {type(path).__name__}") from None
+    if create and not read_only:
+        _make_parents(directory)
     store = Store(directory, options, create=create and not read_only)
     if store.attachment.info()["first_opener"] and not read_only:
         try:
@@ -318,6 +320,27 @@ def open(
             store.close()
             raise
     return store
+
+
+def _make_parents(directory: str) -> None:
+    """Make the directories above a store such that they survive a power cut, as the store itself does."""
+    missing = []
+    parent = os.path.dirname(directory)
+    while not os.path.isdir(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    for path in reversed(missing):
+        try:
+            os.makedirs(path, exist_ok=True)
+            handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            failure = StorageError(f"{path}: the directory cannot be made ({error.strerror})")
+            failure.errno = error.errno or 0
+            raise failure from None
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _reopen(path: str, options: dict[str, Any]) -> Store:

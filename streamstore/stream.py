@@ -21,6 +21,7 @@ from streamstore.errors import (
     ForkedError,
     InvalidArgumentError,
     InvalidTypeError,
+    PartialPutError,
     ReadOnlyError,
     ShardClosedError,
     StaleHandleError,
@@ -229,14 +230,29 @@ class Stream:
         if not isinstance(entries, (list, tuple)):
             entries = self._listed(entries)
         try:
-            return self._put_many(entries, None, sync)
-        except _CURABLE as error:
-            return self._rebind(error).put_records(entries, None, sync)
+            return self._put_all(entries, None, sync)
         except (InvalidArgumentError, InvalidTypeError):
             if not any(isinstance(entry, (dict, PutEntry)) for entry in entries):
                 raise
         pairs = [blocks.normalize(entry, index) for index, entry in enumerate(entries)]
-        return self._put_many([entry for entry, _ in pairs], [block for _, block in pairs], sync)
+        return self._put_all([entry for entry, _ in pairs], [block for _, block in pairs], sync)
+
+    def _put_all(self, *arguments: Any) -> PutResults:
+        try:
+            return self._put_many(*arguments)
+        except _CURABLE as error:
+            return self._rebind(error).put_records(*arguments)
+        except PartialPutError as error:
+            return self._rebind(self._curable(error)).put_records(*arguments)
+
+    @staticmethod
+    def _curable(error: PartialPutError) -> StreamStoreError:
+        """What a new binding may cure: nothing was written, anywhere. Otherwise raises the error itself."""
+        for result in error.results:
+            if not isinstance(result, _CURABLE):
+                raise error
+        cause: StreamStoreError = error.results[0]
+        return cause
 
     @staticmethod
     def _listed(entries: Iterable[Any]) -> list[Any]:
