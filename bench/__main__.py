@@ -16,8 +16,8 @@ from streamstore.bench.result import load
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
-# What needs the quietest machine and the least used disk goes first.
-ORDER = ("write", "read", "sync", "core", "tail", "volume", "scale", "queues")
+# What leaves the disk busiest goes last.
+ORDER = ("write", "read", "sync", "core", "tail", "scale", "queues", "volume")
 
 
 @click.command()

@@ -35,9 +35,26 @@ def bench_put_record_sync(board: Board, sizes: Plan, scratch: Path, cleanup: Exi
     cleanup.callback(floor.close)
     data = records(sizes.sync_puts)
     frames = records(sizes.sync_puts, _frame_size(len(data[0])))
-    raw = Lap(floor.name, floor.durability, len(frames), floor.put_each, lambda: frames, setup=floor.setup)
+    raw = _raw_lap(floor, frames, len(data))
     outcome = race(benchmark, lap(ours, "put_each", data), raw, rounds=sizes.rounds, warm_rounds=sizes.warm_rounds)
     board.post_race("put_record.sync", outcome)
+
+
+@pytest.mark.rows("put_records.sync.floor")
+def bench_put_records_sync_floor(board: Board, sizes: Plan, scratch: Path, cleanup: ExitStack, benchmark: Any) -> None:
+    """Durable batches of 500, against one pwrite and one fdatasync for all bytes of a batch."""
+    ours, floor = StreamStore(scratch / "ours", "sync"), RawFile(scratch / "raw")
+    cleanup.callback(ours.close)
+    cleanup.callback(floor.close)
+    data = records(sizes.sync_batches * BATCH)
+    frames = records(sizes.sync_batches, _frame_size(len(data[0])) * BATCH)
+    laps = lap(ours, "put_batches", data, BATCH), _raw_lap(floor, frames, len(data))
+    outcome = race(benchmark, *laps, rounds=sizes.rounds, warm_rounds=sizes.warm_rounds)
+    board.post_race("put_records.sync.floor", outcome)
+
+
+def _raw_lap(floor: RawFile, frames: list[bytes], count: int) -> Lap:
+    return Lap(floor.name, floor.durability, count, floor.put_each, lambda: frames, setup=floor.setup)
 
 
 @pytest.mark.rows("put_record.sync.16_threads", "put_record.sync.group")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -97,6 +98,7 @@ def scratch(sizes: Plan, request: pytest.FixtureRequest) -> Iterator[Path]:
     directory.mkdir()
     yield directory
     shutil.rmtree(directory)
+    os.sync()  # so that the next benchmark does not pay for this one
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ class RawFile:
 
     name = "pwrite + fdatasync"
     durability = "sync"
-    setup = "os.pwrite and os.fdatasync of as many bytes as our frame has, one after the other, on a fallocated file"
+    setup = "os.pwrite and os.fdatasync of as many bytes as our frames have, on a fallocated file"
 
-    def __init__(self, path: Path, size: int = 64 << 20) -> None:
+    def __init__(self, path: Path, size: int = 256 << 20) -> None:
         self.size = size
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         os.posix_fallocate(self.descriptor, 0, size)

@@ -50,11 +50,13 @@ READING = [
     Row("read.untouched", "read", "read from the start, Records not looked at; LMDB cursor"),
     Row("read.arrow", "read", "read from the start as Arrow, numbers as integers; LMDB cursor", bar=at_least(3)),
 ]
+FLOOR_OF_BATCH = "put_records of 500, one shard; pwrite + fdatasync of the same bytes"
 SYNC = [
     Row("put_record.sync", "sync", "put_record, one thread; pwrite + fdatasync of the same bytes", bar=at_least(0.8)),
     Row("put_record.sync.16_threads", "sync", "put_record, 16 threads; one thread", bar=at_least(3)),
     Row("put_record.sync.group", "sync", "puts made durable by one sync, 16 threads", "puts", at_least(6)),
     Row("put_records.sync", "sync", "put_records of 500, one shard; SQLite 500 per transaction", bar=at_least(5)),
+    Row("put_records.sync.floor", "sync", FLOOR_OF_BATCH),
 ]
 CORE = [
     Row(
