@@ -31,6 +31,8 @@ typedef struct {
     PyTypeObject *target_type;
     struct ss_record_object *free_records; /* dead Records kept for reuse, linked through their first field */
     size_t free_record_count;
+    ss_record *spare_frames; /* the array of decoded frames of the last read, for the next one */
+    size_t spare_frame_room;
 } ss_hot_state;
 
 /* Our types are final and made with their module, so this never fails. */

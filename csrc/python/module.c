@@ -193,6 +193,7 @@ static int hot_clear(PyObject *module)
     Py_CLEAR(state->put_results_type);
     Py_CLEAR(state->target_type);
     ss_record_object_forget(state);
+    ss_reader_forget(state);
     return 0;
 }
 

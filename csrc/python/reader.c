@@ -14,6 +14,9 @@
 /* A first guess of bytes a frame; more records than guessed cost one larger array. */
 #define FRAME_SIZE_GUESS 128
 #define RECORD_ROOM_MIN 16
+/* A longer array is not kept for the next read. Without the one that is kept, an array and a chunk freed together make
+ * malloc return their pages to the system after every read, to be faulted in again by the next. */
+#define SPARE_ROOM_MAX 4096
 /* A chunk is copied to its size if it would keep more than this for nothing and is less than half full, or if it
  * would keep more than the large slack and an eighth of what it holds. Chunks filled to the end are never copied. */
 #define SLACK_SMALL 1024
@@ -68,13 +71,47 @@ static int new_chunk(reading *r, size_t size)
     return r->origin.chunk == NULL ? -1 : 0;
 }
 
+/* Take the array that the last read left, unless another thread's read has it, or it is shorter than the guess. */
+static void take_spare(reading *r, size_t guess)
+{
+    if (r->state->spare_frame_room < guess)
+        return;
+    r->records = r->state->spare_frames;
+    r->record_room = r->state->spare_frame_room;
+    r->state->spare_frames = NULL;
+    r->state->spare_frame_room = 0;
+}
+
+static void leave_spare(reading *r)
+{
+    if (r->record_room > SPARE_ROOM_MAX || r->record_room <= r->state->spare_frame_room) {
+        PyMem_Free(r->records);
+        return;
+    }
+    PyMem_Free(r->state->spare_frames);
+    r->state->spare_frames = r->records;
+    r->state->spare_frame_room = r->record_room;
+}
+
+void ss_reader_forget(ss_hot_state *state)
+{
+    PyMem_Free(state->spare_frames);
+    state->spare_frames = NULL;
+    state->spare_frame_room = 0;
+}
+
 /* Make room for more decoded frames: a guess first, then twice as many. */
 static int grow_records(reading *r)
 {
-    size_t room = r->record_room > 0 ? r->record_room * 2 : r->chunk_size / FRAME_SIZE_GUESS;
-    room = room < RECORD_ROOM_MIN ? RECORD_ROOM_MIN : room;
-    room = room > r->limit ? r->limit : room;
-    assert(room > r->record_count);
+    size_t room = r->record_room * 2;
+    if (room == 0) {
+        room = r->chunk_size / FRAME_SIZE_GUESS;
+        room = room > r->limit ? r->limit : room;
+        room = room < RECORD_ROOM_MIN ? RECORD_ROOM_MIN : room;
+        take_spare(r, room);
+        if (r->records != NULL)
+            return 0;
+    }
     ss_record *records = PyMem_Realloc(r->records, room * sizeof *records);
     if (records == NULL) {
         PyErr_NoMemory();
@@ -116,6 +153,7 @@ static int step(reading *r)
 {
     if (r->record_count == r->record_room && grow_records(r) < 0)
         return -1;
+    size_t room = r->record_room < r->limit ? r->record_room : r->limit;
     ss_core_calls_read_request request = {
         .log = r->log,
         .position = r->position,
@@ -123,7 +161,7 @@ static int step(reading *r)
         .buffer = (uint8_t *)PyBytes_AsString(r->origin.chunk) + r->used,
         .buffer_size = r->chunk_size - r->used,
         .records = r->records + r->record_count,
-        .limit = r->record_room - r->record_count,
+        .limit = room - r->record_count,
     };
     ss_read_result result = {.next_position = r->position, .visible = r->last.visible};
     if (ss_core_calls_read(r->state, &request, &result, &r->status) < 0)
@@ -197,6 +235,6 @@ PyObject *ss_reader_read(PyObject *module, PyObject *const *args, Py_ssize_t arg
     }
     Py_XDECREF(r.origin.chunk);
     Py_XDECREF(r.origin.shard_id);
-    PyMem_Free(r.records);
+    leave_spare(&r);
     return answer;
 }
