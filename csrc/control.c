@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "wait.h"
 #include "xxh3.h"
 
@@ -208,11 +209,13 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
     }
     atomic_store(&header->log_count, kept);
     if (!private_memory) {
+        SS_KILLPOINT("control-made");
         /* The new incarnation replaces the old one whole or not at all; hints in it are as durable as they were. */
         if ((status = ss_file_sync(made.fd)) != SS_OK)
             goto drop_new;
         if ((status = ss_file_rename(directory, CONTROL_NEW_NAME, CONTROL_NAME)) != SS_OK)
             goto drop_new;
+        SS_KILLPOINT("control-renamed");
         if ((status = ss_file_sync_directory(directory)) != SS_OK)
             goto drop_new;
     }
@@ -314,6 +317,7 @@ ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uin
         entry->stream_id = stream_id;
         entry->shard = shard;
         atomic_store(&entry->durability, durability);
+        SS_KILLPOINT("control-registering");
         atomic_store(&entry->carried, header->hints_complete ? 0 : SS_CARRIED_IN_DOUBT);
         atomic_store_explicit(&header->log_count, now + 1, memory_order_release);
         *index = now;

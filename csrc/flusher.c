@@ -28,13 +28,19 @@ static ss_status round_of_syncs(ss_store *store)
     uint64_t interval = (uint64_t)atomic_load(&store->sync_interval_us);
     uint32_t count = atomic_load(&store->control.header->log_count);
     for (uint32_t i = 0; i < count && !atomic_load(&store->flusher.stop); i++) {
-        uint64_t end = due(ss_control_entry_at(&store->control, i), ss_wait_monotonic_us(), interval);
-        ss_log *log;
-        if (!end || ss_store_log_at(store, i, &log) != SS_OK)
-            continue;
-        ss_status status = ss_log_sync_to(log, end, end < atomic_load(&log->entry->tail));
-        if (ss_status_code(status) == SS_POISONED || ss_status_code(status) == SS_STALE)
-            return status; /* nothing is retried: the store says so at every call */
+        ss_control_entry *entry = ss_control_entry_at(&store->control, i);
+        uint64_t end = due(entry, ss_wait_monotonic_us(), interval);
+        ss_log *log = NULL;
+        if (end && ss_store_log_at(store, i, &log) == SS_OK) {
+            ss_status status = ss_log_sync_to(log, end, end < atomic_load(&entry->tail));
+            if (ss_status_code(status) == SS_POISONED || ss_status_code(status) == SS_STALE)
+                return status; /* nothing is retried: the store says so at every call */
+        }
+        if ((log || (log = ss_store_log_known(store, i))) && atomic_load(&entry->segment_ordinal) != atomic_load(&log->index_sealed) &&
+            atomic_load(&entry->durable) >= atomic_load(&entry->segment_base)) {
+            atomic_store(&log->index_sealed, atomic_load(&entry->segment_ordinal));
+            ss_log_index_seal(log);
+        }
     }
     ss_store_control_sync(store, 0);
     return SS_OK;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "wait.h"
 
 #define WAITERS (UINT32_C(1) << 31)
@@ -25,6 +26,7 @@ ss_status ss_lock_attach(ss_lock_self *self)
         uint32_t generation = atomic_fetch_add(&self->slots[slot].generation, 1) + 1;
         atomic_store(&self->slots[slot].pid, (uint32_t)getpid());
         atomic_store(&self->slots[slot].attached_us, ss_wait_wall_us());
+        SS_KILLPOINT("slot-taken");
         self->slot = slot;
         self->word = slot << GENERATION_BITS | (generation & GENERATION_MASK);
         return SS_OK;

@@ -74,6 +74,7 @@ struct ss_log {
     uint64_t table_newest; /* ordinals up to here were looked at; 0 = none */
 
     pthread_mutex_t index_mutex;
+    _Atomic uint64_t index_sealed; /* active ordinal when the flusher last looked for trailers to write */
     ss_recovery recovery;
 };
 
@@ -87,6 +88,8 @@ ss_status ss_store_usable(const ss_store *store);
 /* Now, but never more than an hour ahead of the boot clock of this incarnation. */
 uint64_t ss_store_arrival_us(ss_store *store);
 ss_status ss_store_log_at(ss_store *store, uint32_t index, ss_log **out);
+/* The log of a control entry if this process has used it, else NULL. */
+ss_log *ss_store_log_known(ss_store *store, uint32_t index);
 /* The control file is the watermark page: synced lazily, a hint to recovery and never truth. */
 void ss_store_control_sync(ss_store *store, int now);
 
@@ -127,6 +130,14 @@ void ss_log_table_trim_maps(ss_log *log);
 void ss_log_table_drop_before(ss_log *log, uint64_t position);
 /* All segment ordinals on disk, ascending; free(*ordinals). SS_OK with none where the directory is absent. */
 ss_status ss_log_table_list(const ss_log *log, uint64_t **ordinals, size_t *count);
+
+/* log_index.c; the index mutex is held by the caller of extend */
+ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t end);
+/* First frame that holds in (from, end), or `end`. */
+ss_status ss_log_index_resync(ss_log *log, const ss_segment *segment, uint64_t from, uint64_t end, uint64_t *position);
+/* Write the trailers that sealed and durable segments lack. */
+void ss_log_index_seal(ss_log *log);
+int ss_log_index_present(ss_log *log, ss_segment *segment, uint64_t end);
 
 /* log_roll.c */
 uint64_t ss_log_roll_epoch(const ss_log *log);

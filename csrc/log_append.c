@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "log.h"
 #include "record.h"
 #include "wait.h"
@@ -120,6 +121,7 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
         .type = type,
     };
     atomic_store(&entry->reserve_end, tail + size);
+    SS_KILLPOINT("marker-reserved");
     ss_record_write(to, content, size, &place, &log->writer->salt);
     if ((status = write_out(log, offset, size)) != SS_OK)
         return status;
@@ -129,7 +131,9 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
     atomic_store(&entry->epoch, epoch);
     atomic_store(&entry->last_arrival_us, arrival);
     atomic_store(&entry->last_frame, tail);
+    SS_KILLPOINT("marker-synced");
     atomic_store_explicit(&entry->tail, tail + size, memory_order_release);
+    SS_KILLPOINT("marker-published");
     ss_log_sync_publish(log, tail + size, tail);
     if (out)
         *out = (ss_appended){.epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
@@ -249,6 +253,7 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
     *out = (ss_appended){.epoch = place.epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
     /* Guards a kill in the middle of the copy: whoever takes the lock over sees the reservation and leaves this segment. */
     atomic_store(&entry->reserve_end, tail + size);
+    SS_KILLPOINT("append-reserved");
     uint64_t last = tail;
     for (size_t i = 0; i < count; i++) {
         uint64_t frame_size = 0;
@@ -261,6 +266,7 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
         to += frame_size;
         place.position += frame_size;
         place.ordinal++;
+        SS_KILLPOINT("append-copying");
     }
     assert(place.position == tail + size);
     if ((status = write_out(log, offset, size)) != SS_OK)
@@ -269,6 +275,7 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
     atomic_store_explicit(&entry->record_count, records + count, memory_order_relaxed);
     atomic_store_explicit(&entry->last_arrival_us, arrival, memory_order_relaxed);
     atomic_store_explicit(&entry->last_frame, last, memory_order_relaxed);
+    SS_KILLPOINT("append-counted");
     atomic_store_explicit(&entry->tail, tail + size, memory_order_release);
     return SS_OK;
 }
@@ -292,6 +299,7 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
         goto leave;
     if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)
         goto release_sync;
+    SS_KILLPOINT("append-locked");
     /* The comparison first: a mismatch must not roll or recover on behalf of a put that will not happen. */
     if (expected_tail && atomic_load(&log->entry->state) == SS_LOG_UNRECOVERED)
         status = try_only ? SS_WOULD_BLOCK : ss_log_recover(log);
@@ -308,7 +316,9 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
             status = publish(log, entries, count, size, positions, out);
         }
     }
+    SS_KILLPOINT("append-published");
     ss_log_unlock(log);
+    SS_KILLPOINT("append-unlocked");
     if (status == SS_OK) {
         if (flags & SS_APPEND_CLOSE || log->durability != SS_DURABILITY_SYNC) {
             ss_log_announce_tail(log);

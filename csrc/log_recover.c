@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "log.h"
 #include "record.h"
 #include "scan.h"
@@ -291,6 +292,7 @@ static void enter(recovery *r)
     atomic_store(&entry->tail, r->end);
     atomic_store(&entry->reserve_end, r->end);
     atomic_store(&entry->durable, r->known < r->end ? r->known : r->end);
+    SS_KILLPOINT("recover-entering");
     atomic_store(&entry->record_count, r->records);
     atomic_store(&entry->durable_records, r->records);
     atomic_store(&entry->last_arrival_us, r->arrival_us);
@@ -387,6 +389,7 @@ ss_status ss_log_recover(ss_log *log)
         ss_segment_free(r.live[i]);
     free(r.live);
     if (status == SS_OK) {
+        SS_KILLPOINT("recover-settled");
         atomic_store(&log->entry->carried, 0);
         atomic_store_explicit(&log->entry->state, SS_LOG_READY, memory_order_release);
     }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "log.h"
 #include "record.h"
 #include "scan.h"
@@ -131,6 +132,7 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
                 scan.window_size = 0; /* the window holds rewritten bytes now */
             }
             data_frames += header.type == SS_FRAME_DATA;
+            SS_KILLPOINT("roll-copying");
             position += header.frame_size;
         }
         if (scan.buffer)
@@ -176,7 +178,11 @@ static ss_status commit(ss_log *log, ss_segment *segment, uint64_t base, uint64_
         if ((status = sync_new(log, segment, size)) != SS_OK)
             return status;
     }
-    if ((status = write_header(log, segment)) != SS_OK || (status = sync_new(log, segment, SS_SEGMENT_HEADER_SIZE)) != SS_OK)
+    SS_KILLPOINT("roll-copied");
+    if ((status = write_header(log, segment)) != SS_OK)
+        return status;
+    SS_KILLPOINT("roll-header");
+    if ((status = sync_new(log, segment, SS_SEGMENT_HEADER_SIZE)) != SS_OK)
         return status;
     int directory;
     if ((status = ss_file_open_directory(log->store->root, log->directory, &directory)) != SS_OK)
@@ -225,10 +231,12 @@ static void enter_new(ss_log *log, ss_segment *segment, uint64_t base, uint64_t 
     log->populated = SS_SEGMENT_HEADER_SIZE + (tail - base);
     atomic_store(&entry->segment_base, base);
     atomic_store(&entry->segment_base_ordinal, segment->facts.base_ordinal);
+    SS_KILLPOINT("roll-entering");
     atomic_store(&entry->allocated, allocated);
     atomic_store(&entry->epoch, epoch);
     atomic_store(&entry->next_ordinal, segment->facts.ordinal + 1);
     atomic_store_explicit(&entry->segment_ordinal, segment->facts.ordinal, memory_order_release);
+    SS_KILLPOINT("roll-entered");
     atomic_store(&entry->in_place, 0);
     atomic_store(&entry->epoch_current, 1);
     atomic_store(&entry->reserve_end, tail); /* C1 again: the roll is whole */
@@ -244,6 +252,7 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     /* Guards a kill anywhere below: the next owner sees the reservation and rolls once more. */
     if (atomic_load(&entry->reserve_end) == tail)
         atomic_store(&entry->reserve_end, tail + 8);
+    SS_KILLPOINT("roll-reserved");
     describe_new(log, base, tail, epoch, frame_size, &facts);
     if (facts.map_size > SEGMENT_SIZE_LIMIT)
         return SS_TOO_LARGE;
@@ -252,6 +261,7 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     if (status != SS_OK)
         return status;
     facts.ordinal = ordinal;
+    SS_KILLPOINT("roll-created");
     uint64_t allocated = first_allocation(log, SS_SEGMENT_HEADER_SIZE + (tail - base) + frame_size, facts.map_size);
     status = ss_file_allocate(fd, allocated, log->store->mmap_ok);
     ss_file_close(fd);
@@ -272,12 +282,15 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
             ss_file_unlink(log->store->root, name); /* no header was written: it never counted */
         return status;
     }
+    SS_KILLPOINT("roll-committed");
     segment->refs = 2; /* the table's and the writer's */
     if ((status = ss_log_table_add(log, segment)) != SS_OK) {
         ss_segment_free(segment); /* committed, but not entered: the next roll passes over it */
         return status;
     }
     enter_new(log, segment, base, tail, epoch, allocated);
+    if (ordinal > 1 && !atomic_load(&log->store->flusher.started))
+        ss_flusher_start(log->store); /* it writes the sealed segment's index; without it readers walk */
     if (base < tail)
         ss_log_sync_publish(log, tail, base);
     return SS_OK;

@@ -1,12 +1,7 @@
-/* Finding a frame by position, time or ordinal: the segment by its header's facts, then a sparse index of 64 KiB strides, then a short
- * walk over frame headers. The index is a hint in memory, built as far as it is asked for, and never outlives its segment. */
-#include <stdlib.h>
-
+/* Finding a frame by position, time or ordinal: the segment by its header's facts, then the sparse
+ * index, then a short walk over frame headers. */
 #include "log.h"
 #include "record.h"
-#include "scan.h"
-
-enum { WALK_WINDOW = 64 * 1024 };
 
 typedef enum { BY_POSITION, BY_TIME, BY_ORDINAL } seek_key;
 
@@ -21,69 +16,6 @@ static ss_status header_at(const ss_segment *segment, uint64_t position, uint64_
         return status;
     status = ss_record_read_header(bytes, position, &segment->salt, header);
     return status == SS_OK && header->frame_size > end - position ? SS_CORRUPT : status;
-}
-
-static ss_status add_mark(ss_segment *segment, uint64_t position, uint64_t arrival_us, uint64_t ordinal)
-{
-    if (segment->mark_count == segment->mark_capacity) {
-        size_t capacity = segment->mark_capacity ? segment->mark_capacity * 2 : 16;
-        ss_segment_mark *marks = realloc(segment->marks, capacity * sizeof *marks);
-        if (!marks)
-            return SS_NO_MEMORY;
-        segment->marks = marks;
-        segment->mark_capacity = capacity;
-    }
-    segment->marks[segment->mark_count++] = (ss_segment_mark){position, arrival_us, ordinal};
-    return SS_OK;
-}
-
-static ss_status resync(ss_log *log, const ss_segment *segment, uint64_t from, uint64_t end, uint64_t *position)
-{
-    char name[SS_SEGMENT_NAME_SIZE];
-    ss_scan scan;
-    ss_segment_name(log->directory, segment->facts.ordinal, name);
-    ss_status status = ss_scan_open(&scan, segment, log->store->root, name);
-    if (status != SS_OK)
-        return status;
-    status = ss_scan_resync(&scan, from, end, position);
-    ss_scan_close(&scan);
-    if (status == SS_NOT_FOUND)
-        *position = end;
-    return status == SS_NOT_FOUND ? SS_OK : status;
-}
-
-/* Walk the index on to `end`. The index mutex is held. */
-static ss_status extend_index(ss_log *log, ss_segment *segment, uint64_t end)
-{
-    uint8_t *window = NULL;
-    uint64_t window_at = 0, window_size = 0;
-    ss_status status = SS_OK;
-    while (segment->indexed_end < end && status == SS_OK) {
-        uint64_t at = segment->indexed_end;
-        ss_record_header header;
-        if (!window && !(window = malloc(WALK_WINDOW)))
-            return SS_NO_MEMORY;
-        if (at < window_at || at + FRAME_BODY > window_at + window_size) {
-            window_at = at;
-            window_size = end - at < WALK_WINDOW ? end - at : WALK_WINDOW;
-            if ((status = ss_segment_copy(segment, at, window, (size_t)window_size)) != SS_OK)
-                break;
-        }
-        int holds = window_size - (at - window_at) >= FRAME_BODY &&
-                    ss_record_read_header(window + (at - window_at), at, &segment->salt, &header) == SS_OK && header.frame_size <= end - at;
-        if (!holds) { /* damage: go on behind it */
-            status = resync(log, segment, at, end, &segment->indexed_end);
-            continue;
-        }
-        uint64_t before = segment->facts.base_ordinal + header.ordinal - 1;
-        uint64_t last = segment->mark_count ? segment->marks[segment->mark_count - 1].position : 0;
-        if (!segment->mark_count || at / INDEX_STRIDE != last / INDEX_STRIDE)
-            status = add_mark(segment, at, header.arrival_us, before);
-        segment->indexed_ordinal = before + (header.type == SS_FRAME_DATA);
-        segment->indexed_end = at + header.frame_size;
-    }
-    free(window);
-    return status;
 }
 
 static uint64_t mark_value(const ss_segment_mark *mark, seek_key key)
@@ -106,7 +38,7 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
     pthread_mutex_lock(&log->index_mutex);
     /* A position needs the index only up to itself. */
     uint64_t needed = key == BY_POSITION && value < end ? value : end;
-    ss_status status = extend_index(log, segment, needed);
+    ss_status status = ss_log_index_extend(log, segment, needed);
     uint64_t at = segment->facts.base;
     size_t low = 0, high = segment->mark_count;
     while (low < high) { /* last mark that is below the value: the first frame sought is behind it */
@@ -126,7 +58,7 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
             if (key == BY_POSITION && at >= value)
                 status = SS_OK; /* the damage itself is where a frame should begin: reading there reports it */
             else {
-                status = resync(log, segment, at, end, &at);
+                status = ss_log_index_resync(log, segment, at, end, &at);
                 continue;
             }
             break;

@@ -1,6 +1,7 @@
 /* Group commit: one sync at a time a log, by ticket and without a timer; while it runs, the next group forms. */
 #include <assert.h>
 
+#include "killpoint.h"
 #include "log.h"
 #include "wait.h"
 
@@ -111,9 +112,12 @@ static ss_status sync_round(ss_log *log, uint64_t limit)
     atomic_store(&entry->sync_inflight, target); /* guards a death between the call below and the publish after it */
     atomic_store_explicit(&entry->sync_started_us, started, memory_order_relaxed);
     /* Every record below target was complete before this line: the sync starts after it (DESIGN section 2). */
+    SS_KILLPOINT("sync-marked");
     if ((status = ss_log_sync_range(log, durable, target)) != SS_OK)
         return status;
+    SS_KILLPOINT("sync-done");
     ss_log_sync_publish(log, target, frame);
+    SS_KILLPOINT("sync-published");
     atomic_store(&entry->sync_inflight, 0);
     count_sync(entry, started, records);
     return SS_OK;
@@ -174,7 +178,9 @@ ss_status ss_log_sync_hold(ss_log *log)
 
 void ss_log_sync_release(ss_log *log)
 {
+    SS_KILLPOINT("sync-held");
     ss_lock_release(&log->entry->sync_lock);
+    SS_KILLPOINT("sync-released");
     ss_wait_event_signal(&log->entry->durable_event);
 }
 

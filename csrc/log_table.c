@@ -26,6 +26,8 @@ static ss_status push(ss_log *log, ss_segment *segment)
         log->table = table;
         log->table_capacity = capacity;
     }
+    if (log->table_count)
+        atomic_store(&log->table[log->table_count - 1]->sealed_end, segment->facts.base);
     log->table[log->table_count++] = segment;
     return SS_OK;
 }
@@ -293,7 +295,7 @@ void ss_log_table_trim_maps(ss_log *log)
     pthread_mutex_lock(&log->table_mutex);
     for (size_t i = 0; i + 1 < log->table_count; i++) {
         ss_segment *segment = log->table[i];
-        if (segment->map && segment->refs == 1 && log->table[i + 1]->facts.base <= durable)
+        if ((segment->map || segment->writable) && segment->refs == 1 && log->table[i + 1]->facts.base <= durable)
             ss_segment_unmap(segment);
     }
     pthread_mutex_unlock(&log->table_mutex);

@@ -108,6 +108,7 @@ ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, 
                     segments[s].live = 1;
                     segments[s].sealed = end != UINT64_MAX;
                     segments[s].end = end == UINT64_MAX ? tail : end;
+                    segments[s].index_present = segments[s].sealed && ss_log_index_present(log, live, end);
                 }
             ss_log_table_release(log, live);
         }

@@ -42,6 +42,8 @@ typedef struct {
     uint32_t opened_at_sync; /* syncs of the log that had started when fd and map were opened */
     uint32_t refs;          /* guarded by the log's table lock */
     _Atomic uint32_t *open_files; /* the store's count of kept descriptors, while fd counts in it */
+    _Atomic uint64_t sealed_end; /* where the next live segment begins; 0 = active */
+    _Atomic int index_looked_at; /* its trailer was looked for or written by this process */
     /* sparse index over [base, indexed_end), guarded by the log's index lock */
     ss_segment_mark *marks;
     size_t mark_count;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "log.h"
 #include "wait.h"
 #include "xxh3.h"
@@ -75,6 +76,7 @@ static ss_status write_manifest(int root, uint8_t store_id[16])
     if (status == SS_OK)
         status = ss_file_sync(fd);
     ss_file_close(fd);
+    SS_KILLPOINT("manifest-made");
     if (status == SS_OK)
         status = ss_file_rename(root, MANIFEST_NEW_NAME, MANIFEST_NAME);
     return status == SS_OK ? ss_file_sync_directory(root) : status;
@@ -136,6 +138,7 @@ static ss_status enter_incarnation(ss_store *store)
     ss_status status = ss_file_lock_try(store->lock_fd, SS_LOCK_BYTE_PRESENCE, 1, &alone);
     if (status != SS_OK)
         return status;
+    SS_KILLPOINT("open-attached");
     if (!alone) {
         status = ss_control_attach(store->root, store->store_id, 1, &store->control);
         if (status != SS_OK)
@@ -419,6 +422,14 @@ ss_status ss_store_log_at(ss_store *store, uint32_t index, ss_log **out)
         *out = store->logs[index];
     pthread_mutex_unlock(&store->logs_mutex);
     return status;
+}
+
+ss_log *ss_store_log_known(ss_store *store, uint32_t index)
+{
+    pthread_mutex_lock(&store->logs_mutex);
+    ss_log *log = index < store->logs_size ? store->logs[index] : NULL;
+    pthread_mutex_unlock(&store->logs_mutex);
+    return log;
 }
 
 ss_status ss_store_flush(ss_store *store)
