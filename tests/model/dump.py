@@ -1,0 +1,132 @@
+"""Annotated dumps: every byte of a file with its offset and what it means, for people and for docs/format.md.
+
+The bytes come from the file; the names stand here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from model import format as v1
+
+MANIFEST_FIELDS = [
+    ("magic", 8),
+    ("version", 4),
+    ("compat features", 4),
+    ("read-only compat features", 4),
+    ("incompat features", 4),
+    ("store id", 16),
+    ("created, us", 8),
+    ("zero", 8),
+    ("check", 8),
+]
+SEGMENT_FIELDS = [
+    ("magic", 8),
+    ("version", 4),
+    ("incompat features", 4),
+    ("store id", 16),
+    ("stream id", 4),
+    ("shard", 4),
+    ("ordinal", 8),
+    ("base", 8),
+    ("previous end", 8),
+    ("base ordinal", 8),
+    ("epoch", 8),
+    ("salt", 8),
+    ("created, us", 8),
+    ("map size", 8),
+    ("copied end", 8),
+    ("floor arrival, us", 8),
+    ("zero", 4),
+    ("description size", 4),
+]
+_HEX = ("magic", "salt", "check", "store id", "zero")
+
+
+def _line(offset: int, data: bytes, says: str) -> Iterator[str]:
+    for start in range(0, max(len(data), 1), 16):
+        part = data[start : start + 16]
+        yield f"{offset + start:6d}  {part.hex(' '):<47}  {says if start == 0 else ''}".rstrip()
+
+
+def _fields(data: bytes, offset: int, fields: list[tuple[str, int]]) -> Iterator[str]:
+    for name, size in fields:
+        raw = data[offset : offset + size]
+        value = "" if name in _HEX else f" = {int.from_bytes(raw, 'little')}"
+        yield from _line(offset, raw, name + value)
+        offset += size
+
+
+def _text(data: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 else "." for byte in data)
+
+
+def dump_manifest(data: bytes) -> list[str]:
+    """One line a field."""
+    return list(_fields(data, 0, MANIFEST_FIELDS))
+
+
+def dump_header(data: bytes) -> list[str]:
+    """The segment header, its zeros in one line."""
+    size = int.from_bytes(data[124:128], "little")
+    check = v1.SEGMENT_CHECK
+    return [
+        *_fields(data, 0, SEGMENT_FIELDS),
+        *(_line(128, data[128 : 128 + size], "description (msgpack)") if size else ()),
+        f"{128 + size:6d}  ... {check - 128 - size} zero bytes",
+        *_line(check, data[check : check + 8], f"check: XXH3-64 of bytes 0 to {check}, seed 0"),
+    ]
+
+
+def dump_frame(data: bytes, offset: int, frame: v1.Frame, shard: int = 0) -> list[str]:
+    """One frame that holds, word by word and part by part."""
+    number = v1.sequence_number(frame.epoch, frame.position, shard)
+    head = f"--- {v1.TYPES[frame.type]} frame at position {frame.position}"
+    lines = [f"{head}, sequence number {number}" if frame.type == v1.DATA else head]
+    durable = frame.durable if frame.durable else "not known"
+    content = (
+        (len(frame.attributes), "attributes (msgpack)"),
+        (0 if frame.hash_key is None else 16, f"explicit hash key = {frame.hash_key}"),
+        (len(frame.key or b""), f"partition key {_text(frame.key or b'')!r}"),
+        (len(frame.data), f"data {_text(frame.data)!r}"),
+    )
+    pad = frame.size - v1.FRAME_HEADER_SIZE - sum(size for size, _ in content)
+    key = "no key" if frame.key is None else f"key size {len(frame.key)}"
+    flags = frame.flags | (0 if frame.hash_key is None else v1.HASH_KEY)
+    words = (
+        (4, "header check"),
+        (4, f"frame size = {frame.size}"),
+        (8, f"position = {frame.position}"),
+        (8, f"arrival = {frame.arrival_us} us, {key}"),
+        (8, f"epoch = {frame.epoch}, type = {frame.type}, flags = {flags}"),
+        (
+            8,
+            f"ordinal = {frame.ordinal}, durable end = {durable}, "
+            f"attributes size = {len(frame.attributes)}, pad = {pad}",
+        ),
+        (8, "body check"),
+    )
+    for size, says in (*words, *content, (pad, "pad")):
+        if size:
+            lines += _line(offset, data[offset : offset + size], says)
+            offset += size
+    return lines
+
+
+def dump_segment(data: bytes) -> list[str]:
+    """A whole segment file: header, frames, and what follows the last frame that holds."""
+    header, frames, zero = v1.decode_segment(data)
+    lines = dump_header(data)
+    offset = v1.SEGMENT_HEADER_SIZE
+    for frame in frames:
+        lines += dump_frame(data, offset, frame, header.shard)
+        offset += frame.size
+    rest = data[offset:]
+    if zero:
+        lines.append(f"--- {len(rest)} zero bytes to the end of the file")
+        return lines
+    lines.append("--- no frame holds here")
+    used = len(rest.rstrip(b"\0"))
+    lines += _line(offset, rest[: (used + 7) // 8 * 8], "")
+    lines.append(f"--- {len(rest) - (used + 7) // 8 * 8} zero bytes to the end of the file")
+    return lines

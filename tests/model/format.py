@@ -1,0 +1,374 @@
+"""Format version 1 a second time: encoder and decoder of every file, from docs/format.md and not from the core.
+
+Works on bytes in memory. Knows no directory and no recovery; shares nothing with streamstore but the document.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import xxhash
+
+VERSION = 1
+FIRST_POSITION = 64
+
+MANIFEST_MAGIC = b"SMNIF\x1a\x0d\x0a"
+SEGMENT_MAGIC = b"SSSEG\x1a\x0d\x0a"
+CONTROL_MAGIC = b"SSCTL\x1a\x0d\x0a"
+MANIFEST_SIZE = 64
+SEGMENT_HEADER_SIZE = 4096
+SEGMENT_CHECK = SEGMENT_HEADER_SIZE - 8
+DESCRIPTION_SIZE_MAX = 3840
+CONTROL_HEADER_SIZE = 4096
+CONTROL_ENTRY_SIZE = 320
+LOCK_FILE_SIZE = 1024 * 16
+FRAME_HEADER_SIZE = 48
+
+DATA, CLOSE, EPOCH, PAD = 1, 2, 3, 4
+TYPES = {DATA: "data", CLOSE: "close", EPOCH: "epoch", PAD: "pad"}
+PRESENT, HASH_KEY = 1, 2
+LAG_UNKNOWN = (1 << 24) - 1
+
+_MANIFEST = struct.Struct("<8sIIII16sQ8x")
+_SEGMENT = struct.Struct("<8sII16sII9QQ4xI")
+assert _MANIFEST.size == 56
+assert _SEGMENT.size == 128
+
+
+class DamagedError(Exception):
+    """A check does not hold."""
+
+
+class UnknownError(Exception):
+    """The checks hold, and a version, feature, type or flag is none of version 1."""
+
+
+class AbsentError(Exception):
+    """All zero: a segment that was never committed."""
+
+
+def checksum(data: bytes, seed: int = 0) -> int:
+    """XXH3, 64 bits."""
+    return xxhash.xxh3_64_intdigest(data, seed)
+
+
+def _word(value: int) -> bytes:
+    return struct.pack("<Q", value)
+
+
+# ---- manifest ----
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The 64 bytes that make a directory a store."""
+
+    store_id: bytes
+    created_us: int
+    version: int = VERSION
+    compat: int = 0
+    read_only_compat: int = 0
+    incompat: int = 0
+
+    def encode(self) -> bytes:
+        head = _MANIFEST.pack(
+            MANIFEST_MAGIC,
+            self.version,
+            self.compat,
+            self.read_only_compat,
+            self.incompat,
+            self.store_id,
+            self.created_us,
+        )
+        return head + _word(checksum(head))
+
+
+def decode_manifest(data: bytes) -> Manifest:
+    """UnknownError for another version or an incompatible feature; the two other masks are for the caller."""
+    if len(data) < MANIFEST_SIZE or data[:8] != MANIFEST_MAGIC or data[56:64] != _word(checksum(data[:56])):
+        raise DamagedError("manifest")
+    _, version, compat, read_only_compat, incompat, store_id, created_us = _MANIFEST.unpack(data[:56])
+    if version != VERSION or incompat:
+        raise UnknownError(f"manifest version {version}, incompat {incompat:#x}")
+    return Manifest(store_id, created_us, version, compat, read_only_compat, incompat)
+
+
+# ---- segment header ----
+
+
+@dataclass(frozen=True)
+class SegmentHeader:
+    """The first 4096 bytes of a segment; a valid one is the segment's commit."""
+
+    store_id: bytes
+    stream_id: int
+    shard: int
+    ordinal: int
+    base: int
+    salt: int
+    base_ordinal: int = 0
+    epoch: int = 1
+    created_us: int = 0
+    map_size: int = 128 << 20
+    copied_end: int = 0  # 0: nothing was copied, which is stored as the base
+    floor_arrival_us: int = 0
+    description: bytes = b""
+    previous_end: int = 0  # 0: the base, the only value of version 1
+    version: int = VERSION
+    incompat: int = 0
+
+    def encode(self) -> bytes:
+        head = _SEGMENT.pack(
+            SEGMENT_MAGIC,
+            self.version,
+            self.incompat,
+            self.store_id,
+            self.stream_id,
+            self.shard,
+            self.ordinal,
+            self.base,
+            self.previous_end or self.base,
+            self.base_ordinal,
+            self.epoch,
+            self.salt,
+            self.created_us,
+            self.map_size,
+            self.copied_end or self.base,
+            self.floor_arrival_us,
+            len(self.description),
+        )
+        covered = (head + self.description).ljust(SEGMENT_CHECK, b"\0")
+        return covered + _word(checksum(covered))
+
+
+def decode_segment_header(data: bytes) -> SegmentHeader:
+    """Raise AbsentError, DamagedError or UnknownError for what is no header of version 1."""
+    head = data[:SEGMENT_HEADER_SIZE]
+    if len(head) < SEGMENT_HEADER_SIZE or not any(head):
+        raise AbsentError
+    if head[:8] != SEGMENT_MAGIC or head[SEGMENT_CHECK:] != _word(checksum(head[:SEGMENT_CHECK])):
+        raise DamagedError("segment header")
+    values = _SEGMENT.unpack(head[:128])
+    version, incompat = values[1:3]
+    if version != VERSION or incompat:
+        raise UnknownError(f"segment version {version}, incompat {incompat:#x}")
+    store_id, stream_id, shard, ordinal, base, previous_end, base_ordinal, epoch, salt, created_us = values[3:13]
+    map_size, copied_end, floor_arrival_us, description_size = values[13:]
+    if (
+        description_size > DESCRIPTION_SIZE_MAX
+        or not 128 << 10 <= map_size <= 3 << 30
+        or base % 8
+        or not FIRST_POSITION <= base <= 1 << 62
+        or previous_end != base
+        or not 0 <= copied_end - base <= map_size
+        or base_ordinal > 1 << 62
+        or epoch >= 1 << 52
+    ):
+        raise DamagedError("segment header: a value out of its bounds")
+    return SegmentHeader(
+        store_id,
+        stream_id,
+        shard,
+        ordinal,
+        base,
+        salt,
+        base_ordinal,
+        epoch,
+        created_us,
+        map_size,
+        copied_end,
+        floor_arrival_us,
+        head[128 : 128 + description_size],
+        previous_end,
+    )
+
+
+# ---- frame ----
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame. `ordinal` counts the data frames before it in its segment, plus one; `durable` 0 = not known."""
+
+    position: int
+    epoch: int
+    arrival_us: int
+    ordinal: int
+    type: int = DATA
+    durable: int = 0
+    attributes: bytes = b""
+    hash_key: int | None = None
+    key: bytes | None = None
+    data: bytes = b""
+    flags: int = field(default=PRESENT)
+
+    @property
+    def size(self) -> int:
+        return (FRAME_HEADER_SIZE + len(self._content()) + 7) // 8 * 8
+
+    def _content(self) -> bytes:
+        hash_key = b"" if self.hash_key is None else self.hash_key.to_bytes(16, "little")
+        return self.attributes + hash_key + (self.key or b"") + self.data
+
+    def encode(self, salt: int) -> bytes:
+        content = self._content()
+        pad = -len(content) % 8
+        body = content + bytes(pad)
+        lag = LAG_UNKNOWN if self.durable == 0 else min((self.position - self.durable) // 8, LAG_UNKNOWN)
+        flags = self.flags | (0 if self.hash_key is None else HASH_KEY)
+        covered = struct.pack(
+            "<IQQQQ",
+            FRAME_HEADER_SIZE + len(body),
+            self.position,
+            self.arrival_us << 12 | (0 if self.key is None else len(self.key) + 1),
+            self.epoch << 12 | self.type << 8 | flags,
+            self.ordinal << 40 | lag << 16 | len(self.attributes) << 3 | pad,
+        )
+        header_hash = checksum(covered, salt)
+        body_check = (checksum(body, salt) ^ header_hash) or 1
+        return struct.pack("<I", header_hash & 0xFFFFFFFF) + covered + _word(body_check) + body
+
+
+def decode_frame(data: bytes, position: int, salt: int) -> Frame:
+    """The frame that `data` begins with. DamagedError, or UnknownError for a type or flag none of ours."""
+    if len(data) < FRAME_HEADER_SIZE:
+        raise DamagedError("no room for a header")
+    header_check, size, at, arrival, epoch, counts, body_check = struct.unpack("<IIQQQQQ", data[:FRAME_HEADER_SIZE])
+    if at != position or size < FRAME_HEADER_SIZE or size % 8:
+        raise DamagedError("frame header")
+    header_hash = checksum(data[4:40], salt)
+    if header_check != header_hash & 0xFFFFFFFF:
+        raise DamagedError("frame header check")
+    flags, kind, key_field = epoch & 0xFF, epoch >> 8 & 0xF, arrival & 0xFFF
+    pad, attributes_size, lag = counts & 7, counts >> 3 & 0x1FFF, counts >> 16 & LAG_UNKNOWN
+    hash_key_size = 16 if flags & HASH_KEY else 0
+    key_size = max(key_field - 1, 0)
+    fixed = FRAME_HEADER_SIZE + attributes_size + hash_key_size + key_size + pad
+    if fixed > size or kind == 0 or not flags & PRESENT:
+        raise DamagedError("frame sizes")
+    if size > len(data) or body_check != ((checksum(data[FRAME_HEADER_SIZE:size], salt) ^ header_hash) or 1):
+        raise DamagedError("frame body")
+    if kind not in TYPES or flags & ~(PRESENT | HASH_KEY):
+        raise UnknownError(f"frame type {kind}, flags {flags:#x}")
+    parts, start = [], FRAME_HEADER_SIZE
+    for length in (attributes_size, hash_key_size, key_size, size - fixed):
+        parts.append(data[start : start + length])
+        start += length
+    return Frame(
+        position,
+        epoch >> 12,
+        arrival >> 12,
+        counts >> 40,
+        kind,
+        0 if lag == LAG_UNKNOWN or lag * 8 > position else position - lag * 8,
+        parts[0],
+        int.from_bytes(parts[1], "little") if hash_key_size else None,
+        parts[2] if key_field else None,
+        parts[3],
+        flags & ~HASH_KEY,
+    )
+
+
+# ---- whole segments ----
+
+
+def encode_segment(header: SegmentHeader, frames: Iterable[Frame], tail: int = 1024) -> bytes:
+    """A segment file: header, frames, and `tail` zero bytes of allocated space."""
+    return header.encode() + b"".join(frame.encode(header.salt) for frame in frames) + bytes(tail)
+
+
+def decode_segment(data: bytes) -> tuple[SegmentHeader, list[Frame], bool]:
+    """(header, frames up to the first that does not hold, whether zeros alone follow them)."""
+    header = decode_segment_header(data)
+    frames: list[Frame] = []
+    position = header.base
+    while True:
+        offset = SEGMENT_HEADER_SIZE + position - header.base
+        try:
+            frame = decode_frame(data[offset:], position, header.salt)
+        except DamagedError:
+            return header, frames, not any(data[offset:])
+        frames.append(frame)
+        position += frame.size
+
+
+def live(headers: Iterable[SegmentHeader]) -> list[SegmentHeader]:
+    """Those that count: a later segment cuts all earlier ones at its base."""
+    kept: list[SegmentHeader] = []
+    for header in sorted(headers, key=lambda each: each.ordinal):
+        while kept and kept[-1].base >= header.base:
+            kept.pop()
+        kept.append(header)
+    return kept
+
+
+def read_log(files: Iterable[bytes]) -> list[Frame]:
+    """Every frame of a log without damage, in order; ordinals count from the start of the log."""
+    decoded = {}
+    for data in files:
+        header, frames, _ = decode_segment(data)
+        decoded[header.ordinal] = (header, frames)
+    segments = live(header for header, _ in decoded.values())
+    found = []
+    for i, header in enumerate(segments):
+        end = segments[i + 1].base if i + 1 < len(segments) else 1 << 63
+        for frame in decoded[header.ordinal][1]:
+            if frame.position + frame.size <= end:
+                found.append(replace(frame, ordinal=header.base_ordinal + frame.ordinal))
+    return found
+
+
+def sequence_number(epoch: int, position: int, shard: int) -> str:
+    """186 bits as 56 digits."""
+    return str(2 << 184 | epoch << 132 | position << 68 | shard << 4 | 2)
+
+
+# ---- control file ----
+
+
+@dataclass(frozen=True)
+class ControlEntry:
+    """What an opener takes over from a log's entry in an older control file."""
+
+    stream_id: int
+    shard: int
+    durability: int = 0
+    durable: int = 0
+    frame: int = 0  # a frame boundary at or below `durable`
+    ready: bool = True
+    inflight: int = 0
+
+    def encode(self) -> bytes:
+        entry = bytearray(CONTROL_ENTRY_SIZE)
+        struct.pack_into("<IIQQ", entry, 0, 0, 1 if self.ready else 0, self.durable, self.durable)
+        struct.pack_into("<Q", entry, 64, self.durable)
+        struct.pack_into("<Q", entry, 80, self.inflight)
+        struct.pack_into("<I", entry, 184, self.durability)
+        struct.pack_into("<II", entry, 192, self.stream_id, self.shard)
+        mark = struct.pack("<QQQ", self.durable, self.frame, self.stream_id << 32 | self.shard)
+        check = checksum(mark, int.from_bytes(CONTROL_MAGIC, "little"))
+        struct.pack_into("<QQQ", entry, 208, self.durable, self.frame, check)
+        return bytes(entry)
+
+
+def encode_control(store_id: bytes, entries: list[ControlEntry], incarnation: int, epoch_counter: int = 0) -> bytes:
+    """A control file as a clean close leaves it, with room for no more logs than it names."""
+    head = struct.pack(
+        "<8sII16sQIIIIQQQ",
+        CONTROL_MAGIC,
+        1,
+        CONTROL_ENTRY_SIZE,
+        store_id,
+        incarnation,
+        1,
+        0,
+        0,
+        0,
+        epoch_counter,
+        0,
+        0,
+    ).ljust(128, b"\0")
+    counts = struct.pack("<III", 0, len(entries), len(entries))
+    return (head + counts).ljust(CONTROL_HEADER_SIZE, b"\0") + b"".join(entry.encode() for entry in entries)
