@@ -42,12 +42,11 @@ def run(*arguments: object, stdin: bytes = b"") -> Result:
 
     kept = sys.stdin, sys.stdout, sys.stderr
     out, err = io.BytesIO(), io.StringIO()
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
-    sys.stdout = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
-    sys.stderr = err
+    text = io.TextIOWrapper(out, encoding="utf-8", write_through=True)
+    sys.stdin, sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO(stdin)), text, err
     try:
         code = main([str(argument) for argument in arguments])
-        sys.stdout.flush()
+        text.flush()
     finally:
         sys.stdin, sys.stdout, sys.stderr = kept
     return Result(code, out.getvalue(), err.getvalue())

@@ -27,7 +27,6 @@ class VerbError(Exception):
 _ADVICE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.StreamNotFoundError, NOT_FOUND, "{}; `streamstore list DIR` shows what there is"),
     (errors.StreamExistsError, FAILED, "a stream of that name is there already; --exist-ok takes it as it is"),
-    (errors.CorruptRangeError, DAMAGED, "{}; `streamstore verify DIR STREAM` shows the whole extent"),
     (errors.TrimmedError, FAILED, "{}; --start TRIM_HORIZON begins at the oldest record there is"),
     (errors.StoreFullError, FAILED, "{}; nothing acknowledged is lost: make space and run it again"),
     (
@@ -48,6 +47,11 @@ def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the one line for `error`."""
     if isinstance(error, VerbError):
         return error.code, _one_line(str(error))
+    if isinstance(error, errors.CorruptRangeError):
+        return (
+            DAMAGED,
+            f"{damage_line(error)}; `streamstore verify DIR STREAM` shows all, `read --skip-damaged` reads the rest",
+        )
     for kind, code, advice in _ADVICE:
         if isinstance(error, kind):
             return code, _one_line(advice.format(str(error)))
@@ -59,6 +63,14 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, errors.StreamStoreError):
         return FAILED, _one_line(str(error))
     return FAILED, _one_line(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)")
+
+
+def damage_line(error: errors.CorruptRangeError) -> str:
+    """Which bytes and which sequence numbers a damaged range takes."""
+    if error.shard_id is None:
+        return _one_line(str(error))
+    where = f"{error.shard_id}: bytes {error.begin} to {error.end} are damaged"
+    return f"{where}, sequence numbers {error.first} to {error.last}"
 
 
 def _one_line(text: str) -> str:

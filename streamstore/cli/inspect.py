@@ -125,11 +125,8 @@ def _text_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) 
             yield from ((line, False) for line in hex_lines(frame.raw, frame.offset))
     index = file.index(offset)
     if index is not None:
-        state = "check holds" if index["holds"] else "check does not hold (a scan makes it again)"
-        yield (
-            f"  index at {offset}: {index['entries']} entries, {index['records']} records, end {index['end']}, {state}",
-            False,
-        )
+        state = "check holds" if index["holds"] else "check does not hold, so that a scan makes it anew"
+        yield f"  index at {offset}: {index['records']} records, end {index['end']}, {state}", False
         for position, arrival_us, ordinal in index["marks"]:
             yield f"    position {position:<14d} arrival {iso_us(arrival_us)} records before {ordinal}", False
     elif offset < file.file_size:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from streamstore import iterators, native, routing
+from streamstore import errors, iterators, native, routing
 from streamstore.cli.arguments import POSITION, SequenceNumber, directory_argument, open_to_read, stream_argument
-from streamstore.cli.records import Writer, form_options, writer_for
+from streamstore.cli.exits import DAMAGED, OK, damage_line
+from streamstore.cli.output import note
+from streamstore.cli.records import form_options, writer_for
 from streamstore.iterators import Place
-from streamstore.reader import Reader
+from streamstore.native import Record
 from streamstore.shard import Shard
 from streamstore.stream import Stream
 from streamstore.values import Position
@@ -35,6 +38,9 @@ from streamstore.values import Position
 @click.option("--limit", type=click.IntRange(min=0), help="Stop after so many records.")
 @click.option("--shard", "shard_id", help="One shard only: its id or its number.")
 @click.option("--merge", is_flag=True, help="All shards in order of arrival.")
+@click.option(
+    "--skip-damaged", is_flag=True, help="Go on behind damage, which is said on stderr; the exit code is 4 then."
+)
 @click.option("--attributes", is_flag=True, help="Show attributes and source too.")
 @form_options
 def read(
@@ -45,9 +51,10 @@ def read(
     limit: int | None,
     shard_id: str | None,
     merge: bool,
+    skip_damaged: bool,
     attributes: bool,
     form: str | None,
-) -> None:
+) -> int:
     """Print the records of STREAM, oldest first within each shard.
 
     A sequence number is a place in one shard, and that shard alone is read.
@@ -64,23 +71,47 @@ def read(
         shard = _one_shard(handle, shard_id, start, end)
         if shard is not None:
             start, end = _place(handle, shard, start, after=False), _place(handle, shard, end, after=True)
-        with handle.read(start, end=end, merge=merge) as reader:
-            copy(reader, writer, limit)
+        damaged = False
+        try:
+            for records in _limited(_batches(handle, start, end, merge), limit):
+                if isinstance(records, errors.CorruptRangeError):
+                    if not skip_damaged:
+                        raise records
+                    damaged = True
+                    note(f"skipped: {damage_line(records)}")
+                else:
+                    writer.records(records)
+        finally:
+            writer.end()
+    return DAMAGED if damaged else OK
 
 
-def copy(reader: Reader, writer: Writer, limit: int | None) -> None:
-    """Write what the reader gives, at most `limit` records; what came before an error is written first."""
+def _batches(stream: Stream, start: Any, end: Any, merge: bool) -> Iterator[list[Record] | errors.CorruptRangeError]:
+    """What a reader gives, batch by batch, each damaged range in its place; asked for more, it goes on behind that."""
+    while True:
+        with stream.read(start, end=end, merge=merge) as reader:
+            try:
+                yield from reader.batches()
+                return
+            except errors.CorruptRangeError as error:
+                damage = error
+        yield damage
+        start = damage.next_position
+
+
+def _limited(
+    batches: Iterator[list[Record] | errors.CorruptRangeError], limit: int | None
+) -> Iterator[list[Record] | errors.CorruptRangeError]:
+    """At most `limit` records of the batches."""
     left = limit
-    try:
-        for records in reader.batches() if left != 0 else ():
-            if left is not None:
-                records = records[:left]
-                left -= len(records)
-            writer.records(records)
-            if left == 0:
-                break
-    finally:
-        writer.end()
+    while left is None or left > 0:
+        batch = next(batches, None)
+        if batch is None:
+            return
+        if isinstance(batch, list) and left is not None:
+            batch = batch[:left]
+            left -= len(batch)
+        yield batch
 
 
 def _one_shard(stream: Stream, shard_id: str | None, start: Any, end: Any) -> Shard | None:

@@ -25,6 +25,7 @@ TYPES = {1: "data", 2: "close", 3: "epoch", 4: "pad"}
 _CHECK_OFFSET = HEADER_SIZE - 8
 _DESCRIPTION_OFFSET = 128
 _INDEX_MAGIC = 0x0A0D1A5844495353
+_INDEX_HEADER = struct.Struct("<QIIQQQ")  # magic, version, entries, ordinal of the segment, end position, records
 _SEGMENT_MAGIC = 0x0A0D1A4745535353
 
 # offset, struct code, name; the widths are the codes'
@@ -191,25 +192,19 @@ class SegmentFile:
     def index(self, offset: int) -> dict[str, Any] | None:
         """The index trailer at `offset`, where the frames end; None where there is none."""
         with open(self.path, "rb") as file:
-            head = _read(file, offset, 40)
-            if len(head) < 40 or struct.unpack_from("<Q", head)[0] != _INDEX_MAGIC:
+            head = _read(file, offset, _INDEX_HEADER.size)
+            if len(head) < _INDEX_HEADER.size or struct.unpack_from("<Q", head)[0] != _INDEX_MAGIC:
                 return None
-            _, version, entries, ordinal, end, records = struct.unpack("<QIIQQQ", head)
-            body = _read(file, offset, 40 + 24 * entries + 8)
-        stored = struct.unpack_from("<Q", body, len(body) - 8)[0]
-        marks = [
-            struct.unpack_from("<QQQ", body, 40 + 24 * number) for number in range(min(entries, (len(body) - 48) // 24))
-        ]
-        return {
-            "offset": offset,
-            "version": version,
-            "entries": entries,
-            "ordinal": ordinal,
-            "end": end,
-            "records": records,
-            "holds": xxhash.xxh3_64_intdigest(body[:-8], seed=self.facts["salt"]) == stored,
-            "marks": marks,
-        }
+            _, version, entries, ordinal, end, records = _INDEX_HEADER.unpack(head)
+            size = _INDEX_HEADER.size + 24 * entries
+            bytes_ = _read(file, offset, size + 8) if offset + size + 8 <= self.file_size else head
+        holds = len(bytes_) == size + 8 and self._check(bytes_[:size]) == struct.unpack_from("<Q", bytes_, size)[0]
+        marks = list(struct.iter_unpack("<QQQ", bytes_[_INDEX_HEADER.size : size])) if holds else []
+        facts = {"version": version, "entries": entries, "ordinal": ordinal, "end": end, "records": records}
+        return {"offset": offset, **facts, "holds": holds, "marks": marks}
+
+    def _check(self, covered: bytes) -> int:
+        return int(xxhash.xxh3_64_intdigest(covered, seed=self.facts["salt"]))
 
 
 def _read(file: Any, offset: int, size: int) -> bytes:

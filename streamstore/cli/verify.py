@@ -20,6 +20,7 @@ from streamstore.cli.arguments import (
 from streamstore.cli.exits import DAMAGED, OK
 from streamstore.cli.output import note, print_json, print_table, size_text
 from streamstore.cli.progress import RunProgress
+from streamstore.limits import READ_CHUNK_RECORDS, READ_CHUNK_SIZE
 from streamstore.stream import Stream
 
 
@@ -85,6 +86,7 @@ def _parts(stream: Stream, index: int) -> list[_Part]:
 def _describe(stream: Stream, index: int, part: _Part, damage: dict[str, int]) -> dict[str, Any]:
     """One damaged range: bytes, file, and the lowest and highest sequence number that may be lost in it."""
     after = damage["next_ordinal"] - 1 if damage["next_ordinal"] else part.records_until
+    before_epoch, after_epoch = _epochs(stream.log(index), part, damage)
     return {
         "stream": stream.name,
         "shard_id": routing.shard_id(index),
@@ -93,11 +95,20 @@ def _describe(stream: Stream, index: int, part: _Part, damage: dict[str, int]) -
         "bytes": damage["end"] - damage["begin"],
         "segment": damage["segment_ordinal"],
         "file_offset": damage["file_offset"],
-        "first_sequence_number": native.sequence_number(part.epoch, damage["begin"], index),
-        "last_sequence_number": native.sequence_number(part.epoch, max(damage["begin"], damage["end"] - 8), index),
+        "first_sequence_number": native.sequence_number(before_epoch, damage["begin"], index),
+        "last_sequence_number": native.sequence_number(after_epoch, max(damage["begin"], damage["end"] - 8), index),
         "records_before": damage["first_ordinal"],
         "records_lost": after - damage["first_ordinal"],
     }
+
+
+def _epochs(log: native.Log, part: _Part, damage: dict[str, int]) -> tuple[int, int]:
+    """The epochs of the records next to the damage, so that no number outside of it lies between first and last."""
+    begin = log.seek(max(damage["begin"] - READ_CHUNK_SIZE, part.begin))
+    before = log.read(begin, damage["begin"], READ_CHUNK_RECORDS, READ_CHUNK_SIZE)[0] if begin < damage["begin"] else []
+    after = log.read(damage["end"], 0, 1, READ_CHUNK_SIZE)[0] if damage["end"] < part.end else []
+    lowest = before[-1].epoch if before else part.epoch
+    return lowest, max(lowest, after[0].epoch if after else part.epoch)
 
 
 def _print(damage: list[dict[str, Any]], totals: dict[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -132,8 +133,8 @@ def _taker(options: dict[str, Any]) -> FieldTaker:
             time_regex=options["time_regex"],
             time_parser=time_parser_for(options["time_format"]),
         )
-    except ValueError as error:  # re.error is one from Python 3.13 on only
-        raise click.UsageError(str(error)) from None
+    except re.error as error:
+        raise click.UsageError(f"not a regular expression: {error}") from None
 
 
 def _open(file: Path) -> BinaryIO:

@@ -1,0 +1,223 @@
+"""streamstore.cli.inspect, segment_file and verify: bytes explained, and damage found where it is."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import run, succeed
+
+import streamstore
+from streamstore.cli.segment_file import SegmentFile
+
+COUNT = 500
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A closed store with a stream `s` of one shard and 500 records."""
+    directory = tmp_path / "store"
+    with streamstore.open(directory) as store:
+        stream = store.create_stream("s")
+        stream.put_records([(b"record %d" % number, f"key-{number}") for number in range(COUNT)])
+    return directory
+
+
+def segment(place: Path) -> Path:
+    """The one segment file of the shard."""
+    (path,) = (place / "streams").glob("*/0/*.seg")
+    return path
+
+
+def frames(place: Path) -> list[dict[str, Any]]:
+    """All frames of the segment, as inspect shows them."""
+    return [
+        row
+        for row in succeed("inspect", segment(place), "--json").json_lines
+        if row["kind"] not in ("segment", "index")
+    ]
+
+
+def snapshot(directory: Path) -> dict[Path, tuple[bytes, int]]:
+    """Every file's bytes and time of change."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in directory.rglob("*") if path.is_file()}
+
+
+# --- inspect -----------------------------------------------------------------------------------------------------
+
+
+def test_inspect_shows_every_frame_and_changes_nothing(place: Path) -> None:
+    """Header and frames as they are in the file, for a name, a number and a path; not a byte of the store changes."""
+    before = snapshot(place)
+    rows = succeed("inspect", place, "s", "0", "--json").json_lines
+    assert snapshot(place) == before
+    assert rows == succeed("inspect", place, "1", "shardId-000000000000", "--json").json_lines
+    assert rows == succeed("inspect", segment(place), "--json").json_lines
+    header, *frames = rows
+    assert header["kind"] == "segment"
+    assert header["header_holds"] is True
+    assert (header["version"], header["stream"], header["shard"], header["base"]) == (1, 1, 0, 64)
+    assert header["description"]["name"] == "s"
+    data = [frame for frame in frames if frame["kind"] == "data"]
+    assert [frame["ordinal"] for frame in data] == list(range(1, COUNT + 1))
+    with streamstore.open(place, read_only=True) as store:
+        records = list(store.stream("s").read("TRIM_HORIZON"))
+    assert [frame["position"] for frame in data] == [record.position for record in records]
+    assert [frame["arrival_us"] for frame in data] == [record.arrival_us for record in records]
+
+
+def test_inspect_explains_in_text(place: Path) -> None:
+    """Field names, meanings, keys and sequence numbers stand beside the bytes."""
+    number = next(iter(succeed("read", place, "s", "--json", "--limit", 1).json_lines))["sequence_number"]
+    text = succeed("inspect", place, "s", "0", "--limit", 1, "--hex").text
+    assert "header, 4096 bytes, check holds" in text
+    assert "previous_end" in text
+    assert f"number {number}" in text
+    assert "'key-0'" in text
+    assert "record 0" in text
+    assert "00001000  " in text
+    assert "zeros, allocated and not written" in text
+
+
+def test_inspect_from_and_limit(place: Path) -> None:
+    """Only frames from a position on, and at most so many."""
+    all_frames = frames(place)
+    middle = all_frames[200]["position"]
+    rows = succeed("inspect", segment(place), "--json", "--from", middle, "--limit", 3).json_lines
+    assert [row["position"] for row in rows[1:4]] == [frame["position"] for frame in all_frames[200:203]]
+    assert len([row for row in rows if row["kind"] == "data"]) == 3
+
+
+def test_inspect_reads_the_catalog_and_sealed_segments(tmp_path: Path) -> None:
+    """The catalog is a log too; sealed segments show their index, and one that does not hold is a hint, not damage."""
+    directory = tmp_path / "store"
+    with streamstore.open(directory) as store:
+        stream = store.create_stream("s", segment_size=1 << 20)
+        for _ in range(30):
+            stream.put_records([(b"x" * 1000, "k")] * 100)
+        assert stream.last(3000)[0].ordinal == 1
+    assert "data" in succeed("inspect", directory, "catalog").text
+    rows = succeed("inspect", directory, "s", 0, "--json").json_lines
+    assert len([row for row in rows if row["kind"] == "segment"]) >= 3
+    assert len([row for row in rows if row["kind"] == "data"]) == 3000
+    index = next(row for row in rows if row["kind"] == "index")
+    assert index["holds"] is True
+    assert index["marks"]
+    assert "check holds" in succeed("inspect", directory, "s", 0).text
+    one = succeed("inspect", directory, "s", 0, "--segment", 2, "--json").json_lines
+    assert {row["ordinal"] for row in one if row["kind"] == "segment"} == {2}
+    assert run("inspect", directory, "s", 0, "--segment", 99).code == 3
+    with open(directory / "streams/1/0" / f"{index['ordinal']:012d}.seg", "r+b") as file:
+        file.seek(index["offset"] + 45)
+        file.write(b"\xff")
+    broken = succeed("inspect", directory, "s", 0, "--segment", index["ordinal"], "--json").json_lines[-1]
+    assert (broken["kind"], broken["holds"], broken["marks"]) == ("index", False, [])
+
+
+def test_inspect_says_what_is_not_there(place: Path, tmp_path: Path) -> None:
+    """Missing streams, shards and files give 3, a foreign file 1, a directory alone 2."""
+    assert run("inspect", place, "other", "0").code == 3
+    assert run("inspect", place, "s", "5").code == 3
+    assert run("inspect", tmp_path / "nothing").code == 3
+    assert run("inspect", place).code == 2
+    foreign = tmp_path / "foreign.seg"
+    foreign.write_bytes(b"x" * 5000)
+    assert run("inspect", foreign).code == 1
+    foreign.write_bytes(b"short")
+    assert run("inspect", foreign).code == 1
+
+
+def test_inspect_shows_a_broken_header(place: Path) -> None:
+    """A header whose check does not hold is shown all the same, with exit code 4."""
+    data = bytearray(segment(place).read_bytes())
+    data[96] ^= 1
+    segment(place).write_bytes(data)
+    result = run("inspect", segment(place))
+    assert result.code == 4
+    assert "check DOES NOT HOLD" in result.text
+
+
+def test_any_bytes_can_be_inspected(place: Path) -> None:
+    """Random damage never ends in anything but a dump: exit code 0 or 4, and the good frames are shown."""
+    chance = random.Random(7)
+    good = segment(place).read_bytes()
+    end = frames(place)[-1]["offset"] + 200
+    for _ in range(40):
+        data = bytearray(good)
+        for _ in range(chance.randrange(1, 4)):
+            at = chance.randrange(4096, end)
+            length = chance.randrange(1, 300)
+            data[at : at + length] = chance.choice([chance.randbytes(length), bytes(length), b"\xff" * length])
+        segment(place).write_bytes(data[: chance.randrange(end, len(data)) if chance.random() < 0.3 else len(data)])
+        result = run("inspect", segment(place), "--json")
+        assert result.code in (0, 4), result.err
+        for frame in SegmentFile(segment(place)).frames():
+            assert frame.size % 8 == 0
+            assert frame.size > 0
+
+
+# --- verify ------------------------------------------------------------------------------------------------------
+
+
+def damage_frames(place: Path, first: int, last: int) -> tuple[int, int]:
+    """Overwrite data frames `first` to `last` (from 0) in part; returns the positions where they begin and end."""
+    hit = frames(place)[first : last + 1]
+    with open(segment(place), "r+b") as file:
+        for frame in hit:
+            file.seek(frame["offset"] + 50)
+            file.write(b"DAMAGE")
+    return hit[0]["position"], hit[-1]["position"] + hit[-1]["size"]
+
+
+def test_verify_finds_nothing_in_a_good_store(place: Path) -> None:
+    """Counts and success, with nothing on stdout for people who pipe it."""
+    result = succeed("verify", place, "--json").json
+    assert (result["damage"], result["records"], result["shards"]) == ([], COUNT, 1)
+    assert succeed("verify", place, "s").out == b""
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (100, 100), (100, 104), (COUNT - 2, COUNT - 2)])
+def test_verify_tells_the_exact_damage(place: Path, first: int, last: int) -> None:
+    """The bytes, the sequence numbers and the number of records hit; every other record can be read."""
+    numbers = [row["sequence_number"] for row in succeed("read", place, "s", "--json").json_lines]
+    begin, end = damage_frames(place, first, last)
+    result = run("verify", place, "--json")
+    assert result.code == 4
+    damage = result.json["damage"]
+    assert (damage[0]["begin"], damage[-1]["end"]) == (begin, end)
+    assert sum(each["records_lost"] for each in damage) == last - first + 1
+    assert damage[0]["records_before"] == first
+    assert damage[0]["file_offset"] == 4096 + begin - 64
+    ranges = [(int(each["first_sequence_number"]), int(each["last_sequence_number"])) for each in damage]
+    inside = [n for n, number in enumerate(numbers) if any(low <= int(number) <= high for low, high in ranges)]
+    assert inside == list(range(first, last + 1))
+    assert result.json["records"] == COUNT - len(inside)
+    assert run("verify", place).code == 4
+
+
+def test_read_stops_at_damage_unless_told(place: Path) -> None:
+    """What stands before damage is printed, then a line and exit code 4; --skip-damaged prints the rest too, with 4."""
+    damage_frames(place, 200, 202)
+    stopped = run("read", place, "s", "--raw")
+    assert stopped.code == 4
+    assert stopped.out.splitlines() == [b"record %d" % number for number in range(200)]
+    assert stopped.err.count("\n") == 1
+    assert "verify" in stopped.err
+    rest = run("read", place, "s", "--raw", "--skip-damaged")
+    assert rest.code == 4
+    assert rest.out.splitlines() == [b"record %d" % number for number in range(COUNT) if not 200 <= number <= 202]
+    assert "skipped" in rest.err
+    few = run("read", place, "s", "--raw", "--skip-damaged", "--limit", 201)
+    assert few.out.splitlines()[-1] == b"record 203"
+
+
+def test_verify_changes_nothing(place: Path) -> None:
+    """Verifying a damaged store leaves every byte of its data as it is."""
+    damage_frames(place, 10, 10)
+    copy = place.parent / "copy"
+    shutil.copytree(place, copy)
+    run("verify", copy)
+    assert segment(copy).read_bytes() == segment(place).read_bytes()
