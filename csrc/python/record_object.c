@@ -139,7 +139,23 @@ static PyObject *call_bound(PyObject *function, PyObject *argument)
     return PyObject_CallFunctionObjArgs(function, argument, NULL);
 }
 
-/* What stands in the attribute block under `key`: 1 and a new reference, 0 if nothing does, or -1. */
+/* 1 and a new reference, 0 if the key is not there, or -1. */
+static int lookup(PyObject *map, const char *key, PyObject **out)
+{
+    if (!PyDict_Check(map)) {
+        PyErr_SetString(PyExc_ValueError, "the attribute block of this record is not a map");
+        return -1;
+    }
+    PyObject *name = PyUnicode_FromString(key);
+    if (name == NULL)
+        return -1;
+    *out = PyDict_GetItemWithError(map, name);
+    Py_XINCREF(*out);
+    Py_DECREF(name);
+    return *out != NULL ? 1 : PyErr_Occurred() ? -1 : 0;
+}
+
+/* What stands in the attribute block under `key`, as lookup() tells it. */
 static int attribute(PyObject *self, const char *key, PyObject **out)
 {
     if (((const record_object *)self)->fields.attributes_size == 0)
@@ -151,14 +167,7 @@ static int attribute(PyObject *self, const char *key, PyObject **out)
     Py_DECREF(block);
     if (map == NULL)
         return -1;
-    int found = -1;
-    if (PyDict_Check(map)) {
-        *out = PyDict_GetItemString(map, key);
-        Py_XINCREF(*out);
-        found = *out != NULL;
-    } else {
-        PyErr_SetString(PyExc_ValueError, "the attribute block of this record is not a map");
-    }
+    int found = lookup(map, key, out);
     Py_DECREF(map);
     return found;
 }
