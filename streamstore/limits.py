@@ -17,7 +17,8 @@ RETENTION_HOURS_MIN = 24
 RETENTION_HOURS_MAX = 8_760
 DURABILITIES = ("sync", "interval", "process")
 SEGMENT_SIZE_UNIT = 64 * KIB
-SEGMENT_SIZE_MAX = 4 * GIB
+SEGMENT_SIZE_MIN = 128 * KIB
+SEGMENT_SIZE_MAX = 3 * GIB
 
 # Records (checked in C before a byte moves; attributes in `attributes`).
 RECORD_SIZE_DEFAULT = 1 * MIB

@@ -106,7 +106,8 @@ class Store:
         """Make a stream and return it; durable at return.
 
         `durability` is the store's default where None. `max_record_size` counts data and key together, up to 1 GiB;
-        `segment_size` is the address space a segment file takes, a multiple of 64 KiB (128 MiB where None). Raises
+        `segment_size` is the address space a segment file takes: a multiple of 64 KiB, 128 KiB to 3 GiB, 128 MiB where
+        None. Raises
         StreamExistsError (unless exist_ok, which returns the stream as it is), InvalidArgumentError,
         InvalidTypeError, ReadOnlyError, StoreFullError.
         """
@@ -117,7 +118,7 @@ class Store:
         _check_int("retention_hours", retention_hours, limits.RETENTION_HOURS_MIN, limits.RETENTION_HOURS_MAX)
         _check_int("max_record_size", max_record_size, 1, limits.RECORD_SIZE_MAX)
         if segment_size is not None:
-            _check_int("segment_size", segment_size, limits.SEGMENT_SIZE_UNIT, limits.SEGMENT_SIZE_MAX)
+            _check_int("segment_size", segment_size, limits.SEGMENT_SIZE_MIN, limits.SEGMENT_SIZE_MAX)
             if segment_size % limits.SEGMENT_SIZE_UNIT:
                 raise InvalidArgumentError(
                     f"segment_size is a multiple of {limits.SEGMENT_SIZE_UNIT}, not {segment_size}"

@@ -67,7 +67,8 @@ def test_a_path_is_a_path():
         ("a", {"retention_hours": 8761}, errors.InvalidArgumentError),
         ("a", {"durability": "never"}, errors.InvalidArgumentError),
         ("a", {"max_record_size": (1 << 30) + 1}, errors.InvalidArgumentError),
-        ("a", {"segment_size": 100_000}, errors.InvalidArgumentError),
+        ("a", {"segment_size": 200_000}, errors.InvalidArgumentError),
+        ("a", {"segment_size": 1 << 16}, errors.InvalidArgumentError),
     ],
 )
 def test_wrong_streams_are_refused(store, name, options, kind):
