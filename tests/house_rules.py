@@ -69,7 +69,7 @@ C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "interface": ({"status", "streamstore"}, set()),
     "bytes": ({"md5", "xxh3", "ranges", "format", "record"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
-    "parts": ({"lock", "control", "segment", "scan"}, {"interface", "bytes", "system"}),
+    "parts": ({"lock", "control", "manifest", "segment", "scan"}, {"interface", "bytes", "system"}),
     "whole": ({"log", "flusher", "store", "functions"}, {"interface", "bytes", "system", "parts"}),
 }
 
