@@ -77,6 +77,9 @@ class Batch(Sequence[Record]):
 class Shard:
     """One shard of a stream. Any thread; picklable; valid after a fork."""
 
+    id: str
+    index: int
+
     def __init__(self, home: ShardHome, index: int, shard_id: str) -> None:
         self.id = shard_id
         self.index = index
