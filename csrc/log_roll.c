@@ -271,8 +271,8 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     if (status == SS_OK && !segment)
         status = SS_NO_MEMORY;
     if (status == SS_OK) {
+        status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok);
         segment->opened_at_sync = atomic_load(&entry->sync_number);
-        status = ss_segment_open(segment, log->store->root, name, 1, log->store->mmap_ok);
     }
     if (status == SS_OK)
         status = commit(log, segment, base, tail);

@@ -150,8 +150,10 @@ static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
         return SS_OK;
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_name(log->directory, segment->facts.ordinal, name);
-    segment->opened_at_sync = atomic_load(&log->entry->sync_number);
-    ss_status status = ss_segment_open(segment, log->store->root, name, 0, active && log->store->mmap_ok);
+    int access = active && log->store->mmap_ok && !log->store->info.read_only ? SS_SEGMENT_SYNC : SS_SEGMENT_READ;
+    ss_status status = ss_segment_open(segment, log->store->root, name, access, active && log->store->mmap_ok);
+    if (status == SS_OK)
+        segment->opened_at_sync = atomic_load(&log->entry->sync_number); /* after: a sync that started before may have eaten an error */
     if (status == SS_OK && segment->fd >= 0) {
         segment->open_files = &log->store->open_files;
         atomic_fetch_add(segment->open_files, 1);
@@ -250,10 +252,8 @@ ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable)
         ss_segment_name(log->directory, segment->facts.ordinal, name);
         if (!fresh)
             status = SS_NO_MEMORY;
-        else {
+        else if ((status = ss_segment_open(fresh, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok)) == SS_OK)
             fresh->opened_at_sync = atomic_load(&log->entry->sync_number);
-            status = ss_segment_open(fresh, log->store->root, name, 1, log->store->mmap_ok);
-        }
         size_t i = 0;
         while (i < log->table_count && log->table[i] != segment)
             i++;
@@ -278,12 +278,11 @@ void ss_log_table_seal(ss_log *log, ss_segment *segment)
     if (segment->map && segment->writable && segment->refs == 2 && !last) { /* the table's and the caller's */
         char name[SS_SEGMENT_NAME_SIZE];
         int fd;
-        uint32_t number = atomic_load(&log->entry->sync_number);
         ss_segment_name(log->directory, segment->facts.ordinal, name);
         if (ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd) == SS_OK) {
             ss_segment_unmap(segment);
             segment->fd = fd;
-            segment->opened_at_sync = number;
+            segment->opened_at_sync = atomic_load(&log->entry->sync_number);
         }
     }
     pthread_mutex_unlock(&log->table_mutex);

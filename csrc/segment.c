@@ -152,10 +152,12 @@ void ss_segment_free(ss_segment *segment)
     free(segment);
 }
 
-ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int writable, int map)
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, int map)
 {
-    int fd;
-    ss_status status = ss_file_open(root, name, writable ? SS_FILE_WRITE : SS_FILE_READ, &fd);
+    int fd, writable = access == SS_SEGMENT_WRITE;
+    /* msync through a map whose description is not open for writing does nothing and reports success: what is to be synced through its
+     * map is opened for writing, though it is mapped for reading only. */
+    ss_status status = ss_file_open(root, name, access == SS_SEGMENT_READ ? SS_FILE_READ : SS_FILE_WRITE, &fd);
     if (status != SS_OK)
         return status;
     void *mapped = NULL;
@@ -166,8 +168,10 @@ ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int w
         }
         if (writable)
             ss_file_map_dont_fork(mapped, (size_t)segment->facts.map_size);
-        ss_file_close(fd); /* the map keeps the description: 10,000 written shards need no 10,000 descriptors */
-        fd = -1;
+        if (access != SS_SEGMENT_READ) {
+            ss_file_close(fd); /* the map keeps the description: 10,000 written shards need no 10,000 descriptors */
+            fd = -1;
+        }
     }
     assert(segment->map == NULL && segment->fd < 0);
     segment->map = mapped;
@@ -193,7 +197,7 @@ ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to
 
 ss_status ss_segment_sync(ss_segment *segment, uint64_t begin, uint64_t end)
 {
-    if (segment->map)
+    if (segment->fd < 0)
         return ss_file_sync_map(segment->map + ss_segment_offset(segment, begin), (size_t)(end - begin));
     return ss_file_sync(segment->fd);
 }

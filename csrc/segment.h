@@ -36,7 +36,7 @@ typedef struct {
 typedef struct {
     ss_segment_facts facts; /* description is not kept */
     ss_xxh3_key salt;
-    int fd;                 /* -1 = not open */
+    int fd;                 /* -1 = not open, or mapped from a description that was open for writing */
     uint8_t *map;           /* NULL = not mapped */
     int writable;
     uint32_t opened_at_sync; /* syncs of the log that had started when fd and map were opened */
@@ -67,8 +67,10 @@ ss_status ss_segment_read_header(int root, const char *name, const uint8_t store
 
 ss_segment *ss_segment_new(const ss_segment_facts *facts);
 void ss_segment_free(ss_segment *segment);
+/* How a file is opened: to read; to read and to sync; to write too. */
+enum { SS_SEGMENT_READ = 0, SS_SEGMENT_SYNC = 1, SS_SEGMENT_WRITE = 2 };
 /* Open the file and, if asked, map it whole (address space past the file's end is never touched). */
-ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int writable, int map);
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, int map);
 void ss_segment_unmap(ss_segment *segment);
 /* Copy bytes at `position` out, by map or pread. Short files read as missing: SS_CORRUPT. */
 ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size);

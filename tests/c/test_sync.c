@@ -1,0 +1,202 @@
+/* What is called durable was synced, by a call that does sync: every sync of this program is watched, and may be made to fail. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "streamstore.h"
+
+static char root[64];
+static _Atomic int fail_syncs; /* this many data syncs from now on fail with EIO */
+static _Atomic unsigned synced[16]; /* effective data syncs by segment ordinal */
+
+static void note_path(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (slash && strstr(slash, ".seg"))
+        synced[atoi(slash + 1) & 15]++;
+}
+
+static int refuse(void)
+{
+    int left = fail_syncs;
+    while (left > 0)
+        if (__atomic_compare_exchange_n((int *)&fail_syncs, &left, left - 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+            errno = EIO;
+            return 1;
+        }
+    return 0;
+}
+
+int fdatasync(int fd)
+{
+    char link[32], path[256];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t size = readlink(link, path, sizeof path - 1);
+    if (size > 0) {
+        path[size] = 0;
+        if (strstr(path, ".seg") && refuse())
+            return -1;
+        note_path(path);
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+/* The kernel ignores msync on a map that is not "sh" (shared and opened for writing). */
+int msync(void *address, size_t size, int flags)
+{
+    static __thread char line[512], path[512];
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    int inside = 0, effective = 0;
+    while (maps && fgets(line, sizeof line, maps)) {
+        unsigned long from, to;
+        char text[300] = "";
+        if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %299s", &from, &to, text) >= 2 && strchr(line, '-') && to > from) {
+            inside = (unsigned long)address >= from && (unsigned long)address < to;
+            if (inside)
+                strcpy(path, text);
+        } else if (inside && strncmp(line, "VmFlags:", 8) == 0) {
+            effective = strstr(line, " sh") != NULL;
+            break;
+        }
+    }
+    if (maps)
+        fclose(maps);
+    if (refuse())
+        return -1;
+    if (effective)
+        note_path(path);
+    return (int)syscall(SYS_msync, address, size, flags);
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
+{
+    (void)info, (void)kind, (void)walk;
+    return remove(path);
+}
+
+static void fresh_root(void)
+{
+    strcpy(root, "/tmp/ss-test-sync-XXXXXX");
+    CHECK(mkdtemp(root) != NULL);
+    memset((void *)synced, 0, sizeof synced);
+    fail_syncs = 0;
+}
+
+static void remove_root(void)
+{
+    nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static ss_store *open_store(int flags)
+{
+    ss_store *store = NULL;
+    CHECK_EQUAL(ss_store_open(root, flags, &store), SS_OK);
+    return store;
+}
+
+static ss_log *open_log(ss_store *store, int durability)
+{
+    ss_log *log = NULL;
+    ss_log_options options = {.durability = durability, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
+    return log;
+}
+
+static void close_store(ss_store *store)
+{
+    ss_store_close(store);
+    ss_store_free(store);
+}
+
+static ss_status put(ss_log *log)
+{
+    static const uint8_t data[100] = {1};
+    ss_entry entry = {.data = data, .data_size = sizeof data, .key_size = -1};
+    ss_appended appended;
+    return ss_log_append(log, &entry, 1, 0, 0, NULL, &appended);
+}
+
+static ss_log_state state_of(ss_log *log)
+{
+    ss_log_state state = {0};
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    return state;
+}
+
+/* A process that puts `count` records and is killed. */
+static void put_and_die(int flags, int durability, int count)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        ss_store *store = open_store(flags);
+        ss_log *log = open_log(store, durability);
+        for (int i = 0; i < count; i++)
+            if (put(log) != SS_OK)
+                _exit(1);
+        raise(SIGKILL);
+    }
+    int how = 0;
+    waitpid(child, &how, 0);
+    CHECK(WIFSIGNALED(how));
+}
+
+/* flush() syncs what a process that died published, through whatever this process had open. */
+static void check_flush_for_the_dead(int flags)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    put_and_die(flags, SS_DURABILITY_PROCESS, 10);
+    ss_log_state state = state_of(log);
+    CHECK(state.durable < state.tail);
+    CHECK_EQUAL(synced[1], 0);
+    CHECK_EQUAL(ss_store_flush(store), SS_OK);
+    CHECK_EQUAL(synced[1], 1);
+    close_store(store);
+    remove_root();
+}
+
+/* Recovery after a kill syncs what it finds in the page cache before it calls it durable. */
+static void check_recovery(int flags)
+{
+    fresh_root();
+    put_and_die(SS_OPEN_CREATE | flags, SS_DURABILITY_SYNC, 10);
+    ss_store *store = open_store(flags);
+    ss_log *log = open_log(store, SS_DURABILITY_SYNC);
+    ss_log_state state = state_of(log);
+    CHECK_EQUAL(state.record_count, 10);
+    CHECK_EQUAL(state.durable, state.tail);
+    CHECK_EQUAL(synced[1], 1);
+    close_store(store);
+    remove_root();
+}
+
+/* A read-only handle nobody else shares syncs what it shows of a sync stream, too. */
+static void check_read_only(int flags)
+{
+    fresh_root();
+    put_and_die(SS_OPEN_CREATE | flags, SS_DURABILITY_SYNC, 10);
+    ss_store *store = open_store(flags | SS_OPEN_READ_ONLY);
+    ss_log *log = open_log(store, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(state_of(log).durable, state_of(log).tail);
+    CHECK_EQUAL(synced[1], 1);
+    close_store(store);
+    remove_root();
+}
+
+int main(void)
+{
+    for (int flags = 0; flags <= SS_OPEN_PWRITE; flags += SS_OPEN_PWRITE) {
+        check_flush_for_the_dead(flags);
+        check_recovery(flags);
+        check_read_only(flags);
+    }
+    return check_report();
+}
