@@ -5,6 +5,23 @@
 #include "log.h"
 #include "wait.h"
 
+/* `position`, or where the log begins if that was trimmed away; `end` if all of it was. */
+static ss_status skip_trimmed(ss_log *log, uint64_t end, uint64_t *position)
+{
+    ss_segment *segment;
+    uint64_t segment_end, first = end;
+    ss_status status = ss_log_table_at(log, 0, &segment, &segment_end);
+    if (status == SS_OK) {
+        first = segment->facts.base;
+        ss_log_table_release(log, segment);
+    } else if (ss_status_code(status) != SS_NOT_FOUND) {
+        return status;
+    }
+    first = first < end ? first : end;
+    *position = *position > first ? *position : first;
+    return SS_OK;
+}
+
 /* Sync the files behind [begin, end), oldest first. The caller has marked the range in flight or holds the append lock. */
 ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end)
 {
@@ -12,8 +29,8 @@ ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end)
         ss_segment *segment;
         uint64_t segment_end;
         ss_status status = ss_log_table_find(log, begin, &segment, &segment_end);
-        if (status == SS_TRIMMED)
-            return SS_OK; /* nothing left to lose */
+        if (status == SS_TRIMMED && (status = skip_trimmed(log, end, &begin)) == SS_OK)
+            continue; /* nothing left to lose below; what was kept is still to be synced */
         if (status != SS_OK)
             return status;
         uint64_t to = end < segment_end ? end : segment_end;
@@ -48,7 +65,10 @@ static int may_certify(ss_log *log, uint64_t begin, uint64_t end)
     while (begin < end) {
         ss_segment *segment;
         uint64_t segment_end;
-        if (ss_log_table_find(log, begin, &segment, &segment_end) != SS_OK)
+        ss_status status = ss_log_table_find(log, begin, &segment, &segment_end);
+        if (status == SS_TRIMMED && skip_trimmed(log, end, &begin) == SS_OK)
+            continue;
+        if (status != SS_OK)
             return 0;
         int older = segment->opened_at_sync < number;
         ss_log_table_release(log, segment);
@@ -68,8 +88,9 @@ static ss_status copy_in_doubt(ss_log *log)
     ss_control_entry *entry = log->entry;
     if (atomic_load(&entry->reserve_end) != atomic_load(&entry->tail))
         status = ss_log_recover_counters(log);
-    if (status == SS_OK && atomic_load(&entry->durable) < atomic_load(&entry->tail))
-        status = ss_log_roll_to(log, atomic_load(&entry->durable), ss_log_roll_epoch(log), 0);
+    uint64_t from = atomic_load(&entry->durable), tail = atomic_load(&entry->tail);
+    if (status == SS_OK && from < tail && (status = skip_trimmed(log, tail, &from)) == SS_OK)
+        status = ss_log_roll_to(log, from, ss_log_roll_epoch(log), 0);
     if (status == SS_OK)
         atomic_store(&entry->sync_inflight, 0);
     ss_log_unlock(log);
