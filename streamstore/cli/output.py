@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from rich.console import Console
@@ -77,10 +78,17 @@ def iso(moment: datetime) -> str:
 
 def iso_us(us: int) -> str:
     """Microseconds since 1970 as ISO 8601; the bare number where it is outside of the calendar."""
+    second = _iso_second(us // 1_000_000)
+    return f"{us} us" if second is None else f"{second}.{us % 1_000_000:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str | None:
+    # Most records of a listing share their second with the one before.
     try:
-        return iso(datetime.fromtimestamp(us // 1_000_000, timezone.utc).replace(microsecond=us % 1_000_000))
+        return datetime.fromtimestamp(second, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
     except (ValueError, OverflowError, OSError):
-        return f"{us} us"
+        return None
 
 
 def size_text(size: float) -> str:

@@ -14,6 +14,9 @@ import click
 from streamstore.cli.output import iso, iso_us, json_value, printable
 from streamstore.native import Record
 
+# json.dumps would make an encoder for every record.
+_encode = json.JSONEncoder(ensure_ascii=False, default=json_value).encode
+
 
 class Writer(Protocol):
     """One form of output. `records` come in order; `end` is called once after the last."""
@@ -67,10 +70,7 @@ class JsonWriter:
         self._attributes = attributes
 
     def records(self, records: Sequence[Record]) -> None:
-        lines = [
-            json.dumps(record_document(record, self._attributes), ensure_ascii=False, default=json_value)
-            for record in records
-        ]
+        lines = [_encode(record_document(record, self._attributes)) for record in records]
         self._out.write(("\n".join(lines) + "\n").encode() if lines else b"")
         self._out.flush()
 
