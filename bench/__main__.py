@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from bench import readme
 from streamstore.bench import report
 from streamstore.bench.compare import compare, regressions, table
 from streamstore.bench.result import load
@@ -25,7 +26,9 @@ ORDER = ("write", "read", "sync", "core", "tail", "scale", "queues", "volume")
 @click.option("--full", "mode", flag_value="full", default=True, help="The sizes of the promises (the default).")
 @click.option("--directory", type=click.Path(path_type=Path), default=ROOT / "build", help="Where the stores go.")
 @click.option("--results", type=click.Path(path_type=Path), help="The result file [docs/benchmarks.json or build/].")
-@click.option("--page/--no-page", default=None, help="Write docs/benchmarks.md and its plot, or not.")
+@click.option(
+    "--page/--no-page", default=None, help="Write docs/benchmarks.md, its plot and the README's figures, or not."
+)
 @click.option("--only", multiple=True, type=click.Choice(ORDER), help="Only these parts; more than one may be given.")
 @click.option("-k", "pattern", default="", help="Only benchmarks whose name matches, as in pytest -k.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="Compare with an earlier result file.")
@@ -53,7 +56,8 @@ def main(
     click.echo(f"{time.monotonic() - started:.0f} s; results in {path}")
     if page:
         report.write(run, PAGE)
-        click.echo(f"page in {PAGE}")
+        readme.write(run)
+        click.echo(f"page in {PAGE}, figures in {readme.README}")
     worse = False
     if earlier is not None:
         changes = compare(earlier, run)
