@@ -120,7 +120,8 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
         .ordinal = (uint32_t)(atomic_load(&entry->record_count) - log->writer->facts.base_ordinal) + 1,
         .type = type,
     };
-    atomic_store(&entry->reserve_end, tail + size);
+    /* A close reserves past its frame until the log is marked closed: who dies between leaves work for the next owner to look at. */
+    atomic_store(&entry->reserve_end, tail + size + (type == SS_FRAME_CLOSE ? 8 : 0));
     SS_KILLPOINT("marker-reserved");
     ss_record_write(to, content, size, &place, &log->writer->salt);
     if ((status = write_out(log, offset, size)) != SS_OK)
@@ -134,6 +135,10 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
     SS_KILLPOINT("marker-synced");
     atomic_store_explicit(&entry->tail, tail + size, memory_order_release);
     SS_KILLPOINT("marker-published");
+    if (type == SS_FRAME_CLOSE) {
+        atomic_store_explicit(&entry->closed, 1, memory_order_release);
+        atomic_store(&entry->reserve_end, tail + size);
+    }
     ss_log_sync_publish(log, tail + size, tail);
     if (out)
         *out = (ss_appended){.epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
@@ -200,6 +205,8 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
             /* An append or roll died half-way (its owner with it, or on a full disk): what it left is never built upon. */
             if ((status = ss_log_recover_counters(log)) != SS_OK)
                 return status;
+            if (atomic_load(&entry->closed))
+                return SS_SHARD_CLOSED;
             status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), size);
         } else if (fresh) {
             status = begin_epoch(log, size);
@@ -310,8 +317,6 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     if (status == SS_OK) {
         if (flags & SS_APPEND_CLOSE) {
             status = append_marker(log, SS_FRAME_CLOSE, atomic_load(&log->entry->epoch), entries, out);
-            if (status == SS_OK)
-                atomic_store_explicit(&log->entry->closed, 1, memory_order_release);
         } else {
             status = publish(log, entries, count, size, positions, out);
         }

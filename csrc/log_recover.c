@@ -399,13 +399,16 @@ ss_status ss_log_recover(ss_log *log)
 ss_status ss_log_recover_counters(ss_log *log)
 {
     ss_control_entry *entry = log->entry;
-    uint64_t tail = atomic_load(&entry->tail), position = atomic_load(&entry->segment_base), end;
+    uint64_t tail = atomic_load(&entry->tail), end;
     ss_segment *segment;
     if (!atomic_load(&entry->segment_ordinal))
         return SS_OK; /* the first roll died: nothing was ever published */
-    ss_status status = ss_log_table_find(log, position, &segment, &end);
+    /* By the tail: segment_base may already be that of a segment whose maker died before it counted. */
+    ss_status status = ss_log_table_find(log, tail, &segment, &end);
     if (status != SS_OK)
         return status;
+    uint64_t position = segment->facts.base;
+    uint32_t last_type = 0;
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_name(log->directory, segment->facts.ordinal, name);
     ss_scan scan;
@@ -423,13 +426,17 @@ ss_status ss_log_recover_counters(ss_log *log)
                 break;
             records = segment->facts.base_ordinal + header.ordinal - (header.type != SS_FRAME_DATA);
             arrival = header.arrival_us;
+            last_type = header.type;
             frame_at = position;
             position += header.frame_size;
         }
         if (status == SS_OK || status == SS_NOT_FOUND) {
+            uint64_t before = atomic_load(&entry->last_arrival_us); /* of the append that died, or older: never let it fall */
             atomic_store(&entry->record_count, records);
-            atomic_store(&entry->last_arrival_us, arrival);
+            atomic_store(&entry->last_arrival_us, arrival > before ? arrival : before);
             atomic_store(&entry->last_frame, frame_at);
+            if (last_type == SS_FRAME_CLOSE)
+                atomic_store(&entry->closed, 1);
             status = SS_OK;
         }
         ss_scan_close(&scan);

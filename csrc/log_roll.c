@@ -340,12 +340,12 @@ ss_status ss_log_roll(ss_log *log, uint64_t expected_tail)
         ss_control_entry *entry = log->entry;
         if (atomic_load(&entry->state) == SS_LOG_UNRECOVERED)
             status = ss_log_recover(log);
-        if (status == SS_OK && atomic_load(&entry->closed))
-            status = SS_SHARD_CLOSED;
         if (status == SS_OK && expected_tail && expected_tail != atomic_load(&entry->tail))
             status = SS_TAIL_MISMATCH;
         if (status == SS_OK && atomic_load(&entry->reserve_end) != atomic_load(&entry->tail))
             status = ss_log_recover_counters(log);
+        if (status == SS_OK && atomic_load(&entry->closed))
+            status = SS_SHARD_CLOSED;
         if (status == SS_OK && atomic_load(&entry->segment_ordinal))
             status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), 0);
         ss_log_unlock(log);

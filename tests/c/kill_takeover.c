@@ -1,0 +1,109 @@
+/* What the next owner of a log makes of a death at one exact point, where the counters or the close were half stored. */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "scratch.h"
+#include "streamstore.h"
+
+static ss_store *open_store(int flags)
+{
+    ss_store *store = NULL;
+    CHECK_EQUAL(ss_store_open(scratch_root, flags, &store), SS_OK);
+    return store;
+}
+
+static ss_log *open_log(ss_store *store)
+{
+    ss_log *log = NULL;
+    ss_log_options options = {.durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
+    return log;
+}
+
+static ss_status put(ss_log *log, int flags)
+{
+    static const uint8_t data[100] = {1};
+    ss_entry entry = {.data = data, .data_size = sizeof data, .key_size = -1};
+    ss_appended appended;
+    return ss_log_append(log, &entry, 1, 0, flags, NULL, &appended);
+}
+
+/* A process that puts ten records and then does what kills it. */
+static void die_at(const char *point, int roll, int flags)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        ss_store *store = open_store(0);
+        ss_log *log = open_log(store);
+        for (int i = 0; i < 10; i++)
+            CHECK_EQUAL(put(log, 0), SS_OK);
+        setenv("STREAMSTORE_KILLPOINT", point, 1);
+        if (roll)
+            ss_log_roll(log, 0);
+        else
+            put(log, flags);
+        _exit(1);
+    }
+    int how = 0;
+    waitpid(child, &how, 0);
+    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+}
+
+static ss_log_state state_of(ss_log *log)
+{
+    ss_log_state state = {0};
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    return state;
+}
+
+/* A close frame that is published ends the log, wherever its writer died after it. */
+static void check_close(const char *point)
+{
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store);
+    state_of(log);
+    die_at(point, 0, SS_APPEND_CLOSE);
+    uint64_t tail = state_of(log).tail;
+    CHECK_EQUAL(put(log, 0), SS_SHARD_CLOSED);
+    CHECK_EQUAL(ss_log_roll(log, 0), SS_SHARD_CLOSED);
+    CHECK_EQUAL(state_of(log).tail, tail);
+    CHECK_EQUAL(state_of(log).closed, 1);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
+/* A roll whose maker died keeps the count of records and the arrival times. */
+static void check_roll(const char *point)
+{
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store);
+    state_of(log);
+    die_at(point, 1, 0);
+    uint64_t arrival = state_of(log).last_arrival_us;
+    CHECK_EQUAL(put(log, 0), SS_OK);
+    CHECK_EQUAL(state_of(log).record_count, 11);
+    CHECK(arrival > 0 && state_of(log).last_arrival_us >= arrival);
+    uint64_t found = 0;
+    CHECK_EQUAL(ss_log_seek_ordinal(log, 11, &found), SS_OK);
+    CHECK(found > SS_FIRST_POSITION && found < state_of(log).tail);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
+int main(void)
+{
+    check_close("marker-published:1");
+    check_close("append-published:1");
+    check_close("append-unlocked:1");
+    check_roll("roll-reserved:1");
+    check_roll("roll-header:1");
+    check_roll("roll-committed:1");
+    check_roll("roll-entering:1");
+    check_roll("roll-entered:1");
+    return check_report();
+}
