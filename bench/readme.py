@@ -15,7 +15,7 @@ from streamstore.bench.result import Result, Run, load
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
-MACHINE = ("cpu", "cores", "memory", "kernel", "filesystem", "python", "compiler")
+MACHINE = ("cpu", "cores", "memory", "kernel", "filesystem", "python", "compiler", "load at the start")
 
 
 def figures(run: Run) -> str:
@@ -47,7 +47,9 @@ def write(run: Run, path: Path = README) -> None:
 
 
 def _fact(name: str, value: str) -> str:
-    return f"{value} cores" if name == "cores" else value.split(" (")[0]
+    if name in ("cores", "load at the start"):
+        return f"{value} cores" if name == "cores" else f"{name} {value}"
+    return value.split(" (")[0]
 
 
 def _line(result: Result) -> str:
