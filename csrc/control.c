@@ -135,6 +135,7 @@ static ss_status map_existing(int directory, const uint8_t store_id[16], int wri
         goto unmap;
     uint64_t held = (size - SS_CONTROL_HEADER_SIZE) / sizeof(ss_control_entry);
     uint32_t count = atomic_load(&out->header->log_count);
+    held = held < SS_CONTROL_LOGS_MAX ? held : SS_CONTROL_LOGS_MAX;
     *entries = count < held ? count : (uint32_t)held;
     return SS_OK;
 unmap:
@@ -147,7 +148,23 @@ close_file:
 ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writable, ss_control *out)
 {
     uint32_t entries;
-    return map_existing(directory, store_id, writable, out, &entries);
+    ss_control found;
+    ss_status status = map_existing(directory, store_id, writable, &found, &entries);
+    if (status != SS_OK)
+        return status;
+    /* What the counts name must lie in the file: a look beyond it is SIGBUS. Counts before size, because the file grows first. */
+    uint64_t named = atomic_load(&found.header->log_capacity), size = 0;
+    if (named < atomic_load(&found.header->log_count))
+        named = atomic_load(&found.header->log_count);
+    status = ss_file_size(found.fd, &size, NULL);
+    if (status == SS_OK && (named > SS_CONTROL_LOGS_MAX || size < SS_CONTROL_HEADER_SIZE + named * sizeof(ss_control_entry)))
+        status = SS_CORRUPT;
+    if (status != SS_OK) {
+        ss_control_close(&found);
+        return status;
+    }
+    *out = found;
+    return SS_OK;
 }
 
 static ss_status new_memory(int directory, int private_memory, ss_control *out)
