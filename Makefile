@@ -71,11 +71,14 @@ C_FLAGS := -std=c11 -g -pthread -Icsrc -Itests/c $(C_WARNINGS)
 C_FLAGS_plain := -O2
 C_FLAGS_sanitize := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 C_FLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
+# The only build whose processes die where a test says (csrc/killpoint.h), and its only programs.
+C_FLAGS_kill := -O2 -DSS_KILLPOINTS
+C_TESTS_kill := $(sort $(wildcard tests/c/kill_*.c))
 
 # $(1) is the variant: its objects, its programs and the list of them.
 define C_VARIANT
 C_OBJECTS_$(1) := $$(C_SOURCES:csrc/%.c=build/c/$(1)/%.o)
-C_PROGRAMS_$(1) := $$(C_TESTS:tests/c/%.c=build/c/$(1)/%)
+C_PROGRAMS_$(1) := $$(patsubst tests/c/%.c,build/c/$(1)/%,$$(or $$(C_TESTS_$(1)),$$(C_TESTS)))
 $$(C_OBJECTS_$(1)): build/c/$(1)/%.o: csrc/%.c Makefile
 	@mkdir -p $$(@D)
 	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP -c $$< -o $$@
@@ -83,9 +86,9 @@ $$(C_PROGRAMS_$(1)): build/c/$(1)/%: tests/c/%.c $$(C_OBJECTS_$(1)) Makefile
 	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP $$< $$(C_OBJECTS_$(1)) -o $$@
 -include $$(wildcard build/c/$(1)/*.d)
 endef
-$(foreach variant,plain sanitize tsan,$(eval $(call C_VARIANT,$(variant))))
+$(foreach variant,plain sanitize tsan kill,$(eval $(call C_VARIANT,$(variant))))
 
-test-c: $(C_PROGRAMS_plain) ## The C tests
+test-c: $(C_PROGRAMS_plain) $(C_PROGRAMS_kill) ## The C tests
 	@sh scripts/run-c-tests $^
 
 test-c-sanitize: $(C_PROGRAMS_sanitize) ## The C tests under AddressSanitizer and UBSan

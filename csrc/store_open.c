@@ -169,7 +169,9 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
     status = ss_manifest_read(store->root, store->info.read_only, ignored);
     if (ss_status_code(status) == SS_NOT_FOUND) { /* look before the first file is made in a directory that is not ours */
         status = ss_file_list(store->root, only_ours, NULL);
-        if (status == SS_OK && (!(flags & SS_OPEN_CREATE) || store->info.read_only))
+        if (ss_status_code(status) == SS_FOREIGN && ss_manifest_read(store->root, store->info.read_only, ignored) == SS_OK)
+            status = SS_OK; /* made by another process between the two looks */
+        else if (status == SS_OK && (!(flags & SS_OPEN_CREATE) || store->info.read_only))
             status = SS_NOT_FOUND;
     }
     if (status != SS_OK)
