@@ -283,6 +283,25 @@ ss_hash_key ss_ranges_hash(const void *key, size_t size);
  * SS_CORRUPT where header or body does not hold, SS_FORMAT for a type or flag of a later version. */
 ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt, ss_record *out);
 
+/* Decoded frames as columns: arrays of at least as many rows as are filled; views are 16 bytes a row, presence a bit a
+ * row. The counts are summed over calls. */
+typedef struct {
+    uint64_t *position;
+    uint64_t *epoch;
+    uint64_t *ordinal;
+    uint64_t *arrival_us;
+    uint8_t *data;
+    uint8_t *key;
+    uint8_t *attributes;
+    uint8_t *key_present;
+    uint8_t *attributes_present;
+    size_t key_count;
+    size_t attributes_count;
+} ss_columns;
+/* Put `count` records into the rows from `first_row` on. Their offsets count from frames + base, the views' from frames. */
+void ss_columns_fill(const ss_record *records, size_t count, const uint8_t *frames, uint32_t base, size_t first_row,
+                     ss_columns *columns);
+
 /* The table through which the _hot extension reaches this same core. */
 const void *ss_functions(void);
 /* cffi: end */

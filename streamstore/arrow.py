@@ -1,8 +1,6 @@
 """Records as Arrow columns, with no Python object per record. The extra `arrow`; imported when asked for.
 
-The core decodes a chunk into an array of structures; each column of numbers is a strided slice of it. Data, keys
-and attributes are items with gaps between them in one buffer of frames: the offsets [begin, end, begin, end, ...]
-make both into one array, of which every second item is taken.
+Data, keys and attributes are views into one buffer of frames, as the core verified them there: nothing is copied again.
 """
 
 from __future__ import annotations
@@ -10,74 +8,56 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from streamstore import native
+from streamstore import limits, native
 
 SCHEMA = pa.schema(
     [
-        pa.field("data", pa.binary(), nullable=False),
-        pa.field("partition_key", pa.string()),
+        pa.field("data", pa.binary_view(), nullable=False),
+        pa.field("partition_key", pa.string_view()),
         pa.field("epoch", pa.uint64(), nullable=False),
         pa.field("position", pa.uint64(), nullable=False),
         pa.field("shard", pa.uint32(), nullable=False),
         pa.field("ordinal", pa.uint64(), nullable=False),
         pa.field("arrival", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("attributes", pa.binary()),
+        pa.field("attributes", pa.binary_view()),
     ]
 )
 
 
+def read(log: native.Log, position: int, limit: int) -> native.Columns:
+    """Up to `limit` records from `position`, decoded into Arrow's memory."""
+    state = log.state()
+    count = max(1, state.record_count - state.start_record_count)
+    # Room for as many records as were asked for, if they are as large as the average.
+    wanted = limit * ((state.tail - state.start) // count + 64) + 64 * limits.KIB
+    size = min(max(state.visible - position, 4 * limits.KIB), wanted, limits.ARROW_BUFFER_SIZE)
+    return native.Columns(log, position, limit, size, pa.allocate_buffer)
+
+
 def to_batch(columns: native.Columns) -> pa.RecordBatch:
-    """The records of one decoded chunk as a RecordBatch of SCHEMA."""
-    count = columns.count
-    if count == 0:
-        return pa.RecordBatch.from_pylist([], schema=SCHEMA)
-    frames = pa.py_buffer(columns.buffer)
-    every_second = pa.array(range(0, 2 * count, 2), pa.int32()) if count < 64 else _every_second(count)
-    shards = pa.repeat(pa.scalar(columns.shard_index, pa.uint32()), count)
+    """The records of a stretch of a log as a RecordBatch of SCHEMA."""
+    count, buffers = columns.count, columns.buffers
+
+    def numbers(name: str, kind: pa.DataType) -> pa.Array:
+        return pa.Array.from_buffers(kind, count, [None, buffers[name]])
+
+    def views(name: str, kind: pa.DataType, present: Any, present_count: int) -> pa.Array:
+        if present_count == 0 and count:
+            return pa.nulls(count, kind)
+        validity = present if present_count < count else None
+        return pa.Array.from_buffers(kind, count, [validity, buffers[name], columns.frames], count - present_count)
+
     return pa.RecordBatch.from_arrays(
         [
-            _items(columns, "data", frames, pa.binary(), every_second, nullable=False),
-            _items(columns, "key", frames, pa.string(), every_second, nullable=True),
-            _numbers(columns, "epoch"),
-            _numbers(columns, "position"),
-            shards,
-            _numbers(columns, "ordinal"),
-            _numbers(columns, "arrival_us").view(SCHEMA.field("arrival").type),
-            _items(columns, "attributes", frames, pa.binary(), every_second, nullable=True),
+            views("data", pa.binary_view(), None, count),
+            views("key", pa.string_view(), buffers["key_present"], columns.key_count),
+            numbers("epoch", pa.uint64()),
+            numbers("position", pa.uint64()),
+            pa.repeat(pa.scalar(columns.shard_index, pa.uint32()), count),
+            numbers("ordinal", pa.uint64()),
+            numbers("arrival_us", SCHEMA.field("arrival").type),
+            views("attributes", pa.binary_view(), buffers["attributes_present"], columns.attributes_count),
         ],
         schema=SCHEMA,
     )
-
-
-def _every_second(count: int) -> pa.Array:
-    return pc.multiply(pa.arange(0, count) if hasattr(pa, "arange") else pa.array(range(count)), 2)
-
-
-def _numbers(columns: native.Columns, name: str) -> pa.Array:
-    return pa.Array.from_buffers(pa.uint64(), columns.count, [None, pa.py_buffer(columns.u64(name).tobytes())])
-
-
-def _items(
-    columns: native.Columns, name: str, frames: Any, kind: pa.DataType, every_second: pa.Array, *, nullable: bool
-) -> pa.Array:
-    count = columns.count
-    sizes = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(columns.u32(f"{name}_size").tobytes())])
-    begins = pa.Array.from_buffers(pa.int32(), count, [None, pa.py_buffer(columns.u32(f"{name}_offset").tobytes())])
-    absent = None
-    if nullable:
-        present = pc.greater(sizes, 0)  # a key is never empty, and neither is a block
-        if not pc.any(present).as_py():
-            return pa.nulls(count, kind)
-        absent = None if pc.all(present).as_py() else present
-        sizes = pc.max_element_wise(sizes, pa.scalar(0, pa.int32()))  # a plain 0 would widen to int64
-    ends = pc.add(begins, sizes)
-    offsets = bytearray(4 * (2 * count + 1))
-    view = memoryview(offsets).cast("I")
-    view[0 : 2 * count : 2] = memoryview(begins.buffers()[1]).cast("B").cast("I")[:count]
-    view[1 : 2 * count : 2] = memoryview(ends.buffers()[1]).cast("B").cast("I")[:count]
-    view[2 * count] = view[2 * count - 1]
-    gapped = pa.Array.from_buffers(kind, 2 * count, [None, pa.py_buffer(offsets), frames])
-    taken = gapped.take(every_second)
-    return taken if absent is None else pc.if_else(absent, taken, pa.scalar(None, kind))

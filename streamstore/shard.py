@@ -273,8 +273,7 @@ class Shard:
         if not 1 <= limit <= limits.ARROW_RECORDS_MAX:
             raise InvalidArgumentError(f"limit is 1 to {limits.ARROW_RECORDS_MAX}, not {limit}")
         place, log = self._place(start, after, at)
-        size = min(max(log.visible() - place.position, 4 * limits.KIB), limits.ARROW_BUFFER_SIZE)
-        columns = log.read_columns(place.position, limit, size)
+        columns = arrow.read(log, place.position, limit)
         if columns.status and not columns.count:
             raise self.failure(log, place, columns.status, *columns.damage)
         batch = arrow.to_batch(columns)

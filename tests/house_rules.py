@@ -67,7 +67,7 @@ C_MODULE_IMPORTER = "native"
 # goes with `log.c`), and the groups whose headers they may include besides their own.
 C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "interface": ({"status", "streamstore"}, set()),
-    "bytes": ({"md5", "xxh3", "ranges", "format", "record"}, {"interface"}),
+    "bytes": ({"md5", "xxh3", "ranges", "format", "record", "columns"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
     "parts": ({"lock", "control", "manifest", "segment", "scan"}, {"interface", "bytes", "system"}),
     "whole": ({"log", "flusher", "store", "functions"}, {"interface", "bytes", "system", "parts"}),

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+import streamstore
 from streamstore import errors
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -78,7 +79,25 @@ def test_sequence_numbers_can_start_a_read(shard):
 def test_a_record_larger_than_any_buffer(shard):
     """Comes whole."""
     shard.append([(bytes(3 << 20), "k"), (b"x", "k")])
-    assert [len(data) for data in shard.read_arrow().column("data").to_pylist()] == [3 << 20, 1]
+    assert [len(data) for data in shard.read_arrow(limit=1).column("data").to_pylist()] == [3 << 20]
+    shard.append([(b"y", "k"), (bytes(100_000), "k"), (b"z", "k")])
+    sizes, start = [], "TRIM_HORIZON"
+    while (batch := shard.read_arrow(start)).num_rows:
+        sizes += [len(data) for data in batch.column("data").to_pylist()]
+        start = json.loads(batch.schema.metadata[b"next_position"])
+    assert sizes == [3 << 20, 1, 1, 100_000, 1]
+
+
+def test_a_batch_outlives_its_store(tmp_path):
+    """Its memory is its own."""
+    with streamstore.open(tmp_path) as store:
+        stream = store.create_stream("s")
+        stream.put_records([(b"%d" % turn * 20, f"a key longer than twelve bytes {turn}") for turn in range(100)])
+        batch = stream.shards()[0].read_arrow()
+        expected = rows(stream.read())
+        stream.clear()
+    batch.validate(full=True)
+    assert batch.to_pylist() == expected
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(0, errors.InvalidArgumentError), ("5", errors.InvalidTypeError)])

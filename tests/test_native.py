@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import gc
+import struct
 
 import pytest
 
 from streamstore import errors, native
-from streamstore._core import lib
+from streamstore._core import ffi, lib
 from streamstore.values import LogOptions
 
 OPTIONS = LogOptions("process", 0, 1 << 20, 0, 0, b"\x80")
@@ -97,14 +98,31 @@ def test_compare_and_append(log):
 
 
 def test_columns_are_the_fields_of_the_records(log):
-    """Strided views over the decoded chunk say what the records say."""
-    appended = log.append([(b"x" * index, f"k{index}") for index in range(20)])
-    columns = log.read_columns(appended.first_position, 100, 65536)
-    records = log.read(appended.first_position, 0, 100, 65536)[0]
-    assert columns.u64("position").tolist() == [record.position for record in records]
-    assert columns.u64("arrival_us").tolist() == [record.arrival_us for record in records]
-    assert columns.u32("data_size").tolist() == [record.size for record in records]
-    assert columns.next_position == appended.end_position
+    """Numbers stand side by side, bytes are views into the frames, presence is a bit."""
+
+    class Memory(bytearray):
+        @property
+        def address(self):
+            return int(ffi.cast("uintptr_t", ffi.from_buffer(self)))
+
+    appended = log.append([(b"x" * index, f"k{index}" if index % 3 else None) for index in range(2000)])
+    columns = native.Columns(log, appended.first_position, 1500, 1 << 20, Memory)
+    records = log.read(appended.first_position, 0, 1500, 1 << 22)[0]
+    count = columns.count
+    assert 500 < count <= 1500  # as many as there is room for
+    assert columns.next_position == records[count - 1].next_position
+    for name in ("position", "epoch", "ordinal", "arrival_us"):
+        found = memoryview(columns.buffers[name]).cast("Q")[:count].tolist()
+        assert found == [getattr(record, name) for record in records[:count]]
+    for row, record in enumerate(records[:count]):
+        size, prefix, _, offset = struct.unpack_from("<I4sII", columns.buffers["data"], 16 * row)
+        inline = columns.buffers["data"][16 * row + 4 : 16 * row + 4 + size]
+        data = inline if size <= 12 else columns.frames[offset : offset + size]
+        assert data == record.data
+        assert prefix == record.data[:4].ljust(4, b"\0")
+        assert columns.buffers["key_present"][row // 8] >> row % 8 & 1 == (record.partition_key is not None)
+    assert columns.key_count == sum(record.partition_key is not None for record in records[:count])
+    assert columns.attributes_count == 0
 
 
 def test_roll_and_trim(log):
