@@ -1,5 +1,6 @@
-/* Named places at which a test lets a process die: SS_KILLPOINT is nothing at all unless built with -DSS_KILLPOINTS, which only the
- * programs tests/c/kill_*.c are. There STREAMSTORE_KILLPOINT=name:n is SIGKILL at the n-th time that this process comes to `name`. */
+/* Named places at which a test lets a process die: SS_KILLPOINT is nothing at all unless built with -DSS_KILLPOINTS,
+ * which only the programs tests/c/kill_*.c are. There STREAMSTORE_KILLPOINT=name:n is SIGKILL at the n-th time that
+ * this process comes to `name`. */
 #ifndef STREAMSTORE_KILLPOINT_H
 #define STREAMSTORE_KILLPOINT_H
 
@@ -10,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The environment is read each time: a test sets it in the child, after the fork. A name stands in one place, so one count is enough. */
+/* The environment is read each time: a test sets it in the child, after the fork. A name stands in one place, so one
+ * count is enough. */
 static inline void ss_killpoint_reach(const char *name)
 {
     static _Atomic int reached;

@@ -1,7 +1,7 @@
-/* Processes that die at exact points of the core (killpoint.h), beside survivors and before successors: the survivors go on within a
- * second, nothing acknowledged or seen is lost, nothing is damaged, no number is used twice, and the store opens again.
+/* Processes that die at exact points of the core (killpoint.h), beside survivors and before successors: the
+ * survivors go on within a second, nothing acknowledged or seen is lost, nothing is damaged, no number is used twice, and the store opens again.
  *
- * Arguments: seed and how many passes over the table (defaults 1 and 1); each pass draws modes, backends and counts anew. */
+ * Arguments: seed and passes over the table (1 and 1 unless given); each pass draws modes, backends and counts anew. */
 #define _GNU_SOURCE
 #include <ftw.h>
 #include <signal.h>

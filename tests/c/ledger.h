@@ -1,5 +1,5 @@
-/* What writers attempted and what was acknowledged, in memory that outlives every one of them; records that prove themselves; and the
- * check that a log agrees with it all. Knows the public interface only. */
+/* What writers attempted and what was acknowledged, in memory that outlives every one of them; records that prove
+ * themselves; and the check that a log agrees with it all. Knows the public interface only. */
 #ifndef STREAMSTORE_LEDGER_H
 #define STREAMSTORE_LEDGER_H
 
@@ -135,7 +135,8 @@ static inline void ledger_take(ledger_pass *pass, const ledger *l, const ss_reco
     pass->count++;
 }
 
-/* The whole log against the ledger: all that was acknowledged where the ack said, nothing twice, nothing else, all that was seen still so. */
+/* The whole log against the ledger: all that was acknowledged where the ack said, nothing twice, nothing else, and all
+ * that was seen still so. */
 static inline void ledger_check(const ledger *l, ss_log *log)
 {
     static uint8_t buffer[256 << 10];

@@ -1,5 +1,5 @@
-/* What a process holds stays flat: over cycles of open and close of a log (STREAMSTORE_LEAK_CYCLES, 10^6 in the long run), and while
- * STREAMSTORE_LEAK_MIB of records (1,024 in the long run) go in and are read back. */
+/* What a process holds stays flat: over cycles of open and close of a log (STREAMSTORE_LEAK_CYCLES, 10^6 in the long
+ * run), and while STREAMSTORE_LEAK_MIB of records (1,024 in the long run) go in and are read back. */
 #define _GNU_SOURCE
 #include <dirent.h>
 
@@ -104,7 +104,7 @@ static void cycle(long i)
     close_store(store);
 }
 
-/* With a second handle that keeps the incarnation, as beside a running program; then each cycle recovers, as a program alone does. */
+/* `beside` a second handle that keeps the incarnation, like a running program; alone, each cycle recovers. */
 static void check_cycles(long cycles, int beside)
 {
     scratch_new();
