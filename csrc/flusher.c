@@ -1,12 +1,7 @@
 /* One thread a process that keeps the promise of `interval` streams, finishes the sync of sealed segments, and syncs what a dead
  * writer left. Started by the first publish that is not synced by its own caller. */
-#define _GNU_SOURCE
-#include <signal.h>
-
 #include "log.h"
 #include "wait.h"
-
-enum { FLUSHER_RUNS = 1, FLUSHER_JOINED = 2 };
 
 /* What of a log is due: 0 = nothing, else the end to sync to. */
 static uint64_t due(const ss_control_entry *entry, uint64_t now, uint64_t interval)
@@ -62,31 +57,5 @@ static void *run(void *context)
 
 ss_status ss_flusher_start(ss_store *store)
 {
-    ss_flusher *flusher = &store->flusher;
-    ss_status status = SS_OK;
-    pthread_mutex_lock(&flusher->mutex);
-    if (!atomic_load(&flusher->started)) {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before); /* signals belong to the program's own threads */
-        status = pthread_create(&flusher->thread, NULL, run, store) == 0 ? SS_OK : SS_NO_MEMORY;
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (status == SS_OK)
-            atomic_store(&flusher->started, FLUSHER_RUNS);
-    }
-    pthread_mutex_unlock(&flusher->mutex);
-    return status;
-}
-
-void ss_flusher_stop(ss_store *store)
-{
-    ss_flusher *flusher = &store->flusher;
-    pthread_mutex_lock(&flusher->mutex);
-    if (atomic_load(&flusher->started) == FLUSHER_RUNS) {
-        atomic_store(&flusher->stop, 1);
-        ss_wait_event_force(&flusher->event);
-        pthread_join(flusher->thread, NULL);
-        atomic_store(&flusher->started, FLUSHER_JOINED);
-    }
-    pthread_mutex_unlock(&flusher->mutex);
+    return atomic_load_explicit(&store->flusher.started, memory_order_relaxed) ? SS_OK : ss_worker_start(&store->flusher, run, store);
 }

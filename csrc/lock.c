@@ -86,9 +86,7 @@ ss_status ss_lock_acquire(const ss_lock_self *self, _Atomic uint32_t *word, int 
     for (int spin = 0; spin < 100; spin++) {
         if (ss_lock_try(self, word))
             return SS_OK;
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+        ss_wait_pause();
     }
     for (;;) {
         uint32_t seen = 0;

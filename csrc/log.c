@@ -8,6 +8,8 @@
 #include "file.h"
 #include "wait.h"
 
+enum { SPIN_US = 20, WAIT_SHORT_US = 100 };
+
 ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out)
 {
     ss_log *log = calloc(1, sizeof *log);
@@ -44,7 +46,6 @@ void ss_log_free(ss_log *log)
     pthread_mutex_destroy(&log->table_mutex);
     pthread_mutex_destroy(&log->index_mutex);
     free(log->table);
-    free(log->staging);
     free(log->description);
     free(log);
 }
@@ -63,23 +64,36 @@ static ss_status check_options(const ss_log_options *options)
     return SS_OK;
 }
 
+ss_status ss_log_describe(ss_log *log, const uint8_t *description, uint32_t size)
+{
+    ss_status status = SS_OK;
+    pthread_mutex_lock(&log->table_mutex);
+    uint8_t *copy = size && !log->description ? malloc(size) : NULL;
+    if (copy) {
+        memcpy(copy, description, size);
+        log->description_size = size;
+        log->description = copy;
+    } else if (size && !log->description) {
+        status = SS_NO_MEMORY;
+    }
+    pthread_mutex_unlock(&log->table_mutex);
+    return status;
+}
+
 static ss_status set_options(ss_log *log, const ss_log_options *options)
 {
-    if (options->description_size && !log->description) {
-        log->description = malloc(options->description_size);
-        if (!log->description)
-            return SS_NO_MEMORY;
-        memcpy(log->description, options->description, options->description_size);
-        log->description_size = (uint32_t)options->description_size;
-    }
+    ss_status status = ss_log_describe(log, options->description, (uint32_t)options->description_size);
+    if (status != SS_OK)
+        return status;
     log->durability = options->durability;
     atomic_store(&log->entry->durability, (uint32_t)options->durability);
     if (options->segment_size_max)
         log->segment_size_max = options->segment_size_max;
     if (options->record_size_max)
         log->record_size_max = options->record_size_max;
-    log->epoch_floor = options->epoch_floor;
-    log->start_position = options->start_position;
+    log->epoch_floor = options->epoch_floor > log->epoch_floor ? options->epoch_floor : log->epoch_floor;
+    log->start_position = options->start_position > log->start_position ? options->start_position : log->start_position;
+    atomic_store_explicit(&log->attached, 1, memory_order_release);
     return SS_OK;
 }
 
@@ -220,16 +234,32 @@ static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, in
     return status == SS_OK && ss_log_visible(log) <= position && atomic_load(&entry->tail_event) == seen ? SS_WOULD_BLOCK : status;
 }
 
+/* Where the last wait was short the next may be too: look for a moment before paying for a sleep and a wake (2 to 4 us each). */
+static void spin_for_news(const ss_log *log, uint64_t position)
+{
+    uint64_t until = ss_wait_monotonic_us() + SPIN_US;
+    do {
+        for (int turn = 0; turn < 32; turn++) {
+            if (ss_log_visible(log) > position)
+                return;
+            ss_wait_pause();
+        }
+    } while (ss_wait_monotonic_us() < until && !atomic_load_explicit(&log->store->closing, memory_order_relaxed));
+}
+
 ss_status ss_log_wait(ss_log *log, uint64_t position, int64_t timeout_us)
 {
     ss_status status = ss_store_enter(log->store);
     if (status != SS_OK)
         return status;
     if ((status = ss_log_ready(log)) == SS_OK) {
-        uint64_t deadline = ss_wait_monotonic_us() + (timeout_us > 0 ? (uint64_t)timeout_us : 0);
+        uint64_t began = ss_wait_monotonic_us(), deadline = began + (timeout_us > 0 ? (uint64_t)timeout_us : 0);
+        if (log->store->processors > 1 && atomic_load_explicit(&log->waits_short, memory_order_relaxed) && timeout_us != 0)
+            spin_for_news(log, position);
         do
             status = wait_once(log, position, deadline, timeout_us < 0);
         while (status == SS_WOULD_BLOCK);
+        atomic_store_explicit(&log->waits_short, ss_wait_monotonic_us() - began < WAIT_SHORT_US, memory_order_relaxed);
     }
     ss_store_leave(log->store);
     return status;

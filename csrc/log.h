@@ -12,14 +12,9 @@
 #include "lock.h"
 #include "segment.h"
 #include "streamstore.h"
+#include "worker.h"
 
-typedef struct {
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    _Atomic int started;
-    _Atomic uint32_t event; /* event word: work or stop */
-    _Atomic int stop;
-} ss_flusher;
+enum { SS_PREPARER_WANTED = 256 };
 
 enum { SS_STORE_OPEN = 0, SS_STORE_CLOSING = SS_LOCK_CLOSING, SS_STORE_LAST_SYNC = 2 };
 
@@ -38,11 +33,15 @@ struct ss_store {
     _Atomic uint64_t wall_checked_us; /* wall time up to which the boot clock has agreed */
     _Atomic uint64_t control_synced_us;
     int mmap_ok;
+    long processors;
     pthread_mutex_t logs_mutex;
     ss_log **logs; /* by control index */
     uint32_t logs_size;
     _Atomic uint32_t open_files; /* segment descriptors kept for reading */
-    ss_flusher flusher;
+    ss_worker flusher;
+    ss_worker preparer;
+    uint32_t wanted[SS_PREPARER_WANTED]; /* logs whose pages the preparer shall fault in; guarded by logs_mutex */
+    _Atomic uint32_t wanted_count;
 };
 
 struct ss_log {
@@ -56,15 +55,15 @@ struct ss_log {
     uint64_t record_size_max;
     uint64_t epoch_floor;
     uint64_t start_position;
+    _Atomic int attached; /* the options below and above came from the caller; else defaults stand here */
     uint8_t *description;
     uint32_t description_size;
     char directory[48];
 
     /* guarded by entry->lock */
     ss_segment *writer; /* a reference; NULL or stale where another process rolled */
-    uint64_t populated; /* file offset up to which the writer's pages are faulted in */
-    uint8_t *staging;   /* pwrite backend: frames are built here */
-    size_t staging_size;
+    _Atomic int waits_short; /* the last wait ended soon: spin a little before the next sleep */
+    _Atomic int prepare_pending; /* the preparer was asked and has not come by yet (guarded by nothing) */
 
     /* guarded by table_mutex: the live segments this process knows, by ordinal and base, strictly increasing in both */
     pthread_mutex_t table_mutex;
@@ -95,9 +94,15 @@ void ss_store_control_sync(ss_store *store, int now);
 
 /* flusher.c */
 ss_status ss_flusher_start(ss_store *store);
-void ss_flusher_stop(ss_store *store);
+
+/* preparer.c */
+/* Fault the pages of [populated, needed) in, claiming up to `target`. */
+ss_status ss_preparer_populate(ss_segment *segment, uint64_t needed, uint64_t target);
+void ss_preparer_ask(ss_log *log);
 
 /* log.c */
+/* Keep a copy of the description, if there is none yet. */
+ss_status ss_log_describe(ss_log *log, const uint8_t *description, uint32_t size);
 ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out);
 /* Let go of every map and descriptor; calls on a closed store may still come, and find the mark. */
 void ss_log_release(ss_log *log);

@@ -119,8 +119,10 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
             const uint8_t *frame;
             if ((status = ss_scan_frame(&scan, position, &header, &frame)) != SS_OK)
                 break;
-            if (*first_ordinal == 0)
+            if (*first_ordinal == 0) {
                 *first_ordinal = from->facts.base_ordinal + header.ordinal;
+                to->facts.floor_arrival = header.arrival_us; /* a seek by time must find what was copied */
+            }
             uint64_t offset = ss_segment_offset(to, position);
             assert(offset + header.frame_size <= to->facts.map_size);
             if (to->map) {
@@ -228,7 +230,6 @@ static void enter_new(ss_log *log, ss_segment *segment, uint64_t base, uint64_t 
     if (log->writer)
         ss_log_table_release(log, log->writer);
     log->writer = segment;
-    log->populated = SS_SEGMENT_HEADER_SIZE + (tail - base);
     atomic_store(&entry->segment_base, base);
     atomic_store(&entry->segment_base_ordinal, segment->facts.base_ordinal);
     SS_KILLPOINT("roll-entering");
@@ -271,7 +272,7 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     if (status == SS_OK && !segment)
         status = SS_NO_MEMORY;
     if (status == SS_OK) {
-        status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok);
+        status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0);
         segment->opened_at_sync = atomic_load(&entry->sync_number);
     }
     if (status == SS_OK)
@@ -324,7 +325,6 @@ ss_status ss_log_roll_writer(ss_log *log)
         return SS_CORRUPT; /* the active segment's header no longer holds */
     }
     log->writer = segment;
-    log->populated = ss_segment_offset(segment, atomic_load(&log->entry->tail));
     return SS_OK;
 }
 

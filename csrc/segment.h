@@ -42,6 +42,10 @@ typedef struct {
     uint32_t opened_at_sync; /* syncs of the log that had started when fd and map were opened */
     uint32_t refs;          /* guarded by the log's table lock */
     _Atomic uint32_t *open_files; /* the store's count of kept descriptors, while fd counts in it */
+    /* a writable map: file offsets up to which pages are faulted in, and are being faulted in by somebody */
+    _Atomic uint64_t populated;
+    _Atomic uint64_t claimed;
+    _Atomic int populate_failed;
     _Atomic uint64_t sealed_end; /* where the next live segment begins; 0 = active */
     _Atomic int index_looked_at; /* its trailer was looked for or written by this process */
     /* sparse index over [base, indexed_end), guarded by the log's index lock */
@@ -69,8 +73,9 @@ ss_segment *ss_segment_new(const ss_segment_facts *facts);
 void ss_segment_free(ss_segment *segment);
 /* How a file is opened: to read; to read and to sync; to write too. */
 enum { SS_SEGMENT_READ = 0, SS_SEGMENT_SYNC = 1, SS_SEGMENT_WRITE = 2 };
-/* Open the file and, if asked, map it whole (address space past the file's end is never touched). */
-ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, int map);
+/* Open the file and map it whole if it has at least `map_from` bytes (0: never). Address space past the file's end is not to be touched: a
+ * file that was cut short is read by pread, where it reads as zeros. */
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, uint64_t map_from);
 void ss_segment_unmap(ss_segment *segment);
 /* Copy bytes at `position` out, by map or pread. Short files read as missing: SS_CORRUPT. */
 ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size);

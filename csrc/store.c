@@ -48,7 +48,8 @@ void ss_store_close(ss_store *store)
     if (atomic_load(&store->forked) || !atomic_compare_exchange_strong(&store->closing, &open, SS_STORE_CLOSING))
         return;
     ss_control_wake_all(&store->control);
-    ss_flusher_stop(store);
+    ss_worker_stop(&store->flusher);
+    ss_worker_stop(&store->preparer);
     for (int turn = 0; atomic_load(&store->active) != 0; turn++) { /* calls under way see the mark at their next look */
         ss_wait_event_force(&store->control.header->watch);
         struct timespec pause = {.tv_nsec = 200000};
@@ -56,7 +57,8 @@ void ss_store_close(ss_store *store)
         if (turn % 16 == 15)
             ss_control_wake_all(&store->control);
     }
-    ss_flusher_stop(store); /* again: an append under way may have started it after the first stop */
+    ss_worker_stop(&store->preparer);
+    ss_worker_stop(&store->flusher); /* again: an append under way may have started it after the first stop */
     atomic_store(&store->closing, SS_STORE_LAST_SYNC);
     if (!store->info.read_only)
         sync_for_close(store);
@@ -80,7 +82,8 @@ void ss_store_free(ss_store *store)
             ss_log_free(store->logs[i]);
     free(store->logs);
     pthread_mutex_destroy(&store->logs_mutex);
-    pthread_mutex_destroy(&store->flusher.mutex);
+    ss_worker_destroy(&store->flusher);
+    ss_worker_destroy(&store->preparer);
     free(store);
 }
 
@@ -186,8 +189,9 @@ ss_status ss_store_flush(ss_store *store)
         uint32_t state = atomic_load(&entry->state);
         if (state == SS_LOG_RETIRED || (state == SS_LOG_READY && atomic_load(&entry->durable) >= atomic_load(&entry->tail)))
             continue;
-        if (state == SS_LOG_UNRECOVERED && atomic_load(&entry->carried) == SS_CARRIED_CLEAN)
-            continue; /* closed with all of it durable, and untouched since */
+        uint32_t carried = atomic_load(&entry->carried);
+        if (state == SS_LOG_UNRECOVERED && (carried == SS_CARRIED_CLEAN || carried == SS_CARRIED_SETTLED))
+            continue; /* all of it durable, and untouched since */
         ss_log *log;
         if ((status = ss_store_log_at(store, i, &log)) == SS_OK && (status = ss_log_ready(log)) == SS_OK)
             status = ss_log_sync_to(log, atomic_load(&entry->tail), 0);

@@ -161,7 +161,8 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
     store->info.read_only = (flags & SS_OPEN_READ_ONLY) != 0;
     atomic_store(&store->sync_interval_us, 100000);
     pthread_mutex_init(&store->logs_mutex, NULL);
-    pthread_mutex_init(&store->flusher.mutex, NULL);
+    ss_worker_init(&store->flusher);
+    ss_worker_init(&store->preparer);
     ss_status status = open_root(path, flags, &store->root);
     if (status != SS_OK)
         goto fail;
@@ -181,6 +182,7 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
     int safe = 0;
     if ((status = ss_file_mmap_safe(store->root, &safe)) != SS_OK)
         goto fail;
+    store->processors = ss_wait_processors();
     store->mmap_ok = safe && !(flags & SS_OPEN_PWRITE);
     atomic_store(&store->wall_checked_us, 0);
     memcpy(store->info.store_id, store->store_id, 16);

@@ -33,6 +33,11 @@ void ss_wait_wake_all(_Atomic uint32_t *word)
     ss_wait_wake(word, INT_MAX);
 }
 
+long ss_wait_processors(void)
+{
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 static uint64_t clock_us(clockid_t clock)
 {
     struct timespec now;

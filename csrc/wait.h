@@ -16,6 +16,17 @@ ss_status ss_wait_sleep(_Atomic uint32_t *word, uint32_t expected, int64_t timeo
 void ss_wait_wake(_Atomic uint32_t *word, int count);
 void ss_wait_wake_all(_Atomic uint32_t *word);
 
+/* A hint to the processor inside a spin. */
+static inline void ss_wait_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+long ss_wait_processors(void);
+
 uint64_t ss_wait_wall_us(void);
 uint64_t ss_wait_boot_us(void);
 uint64_t ss_wait_monotonic_us(void);
