@@ -60,7 +60,8 @@ void ss_columns_fill(const ss_record *records, size_t count, const uint8_t *fram
         columns->ordinal[row] = record->ordinal;
         columns->arrival_us[row] = record->arrival_us;
         put_view(columns->data + row * VIEW_SIZE, frames, base + record->data_offset, record->data_size);
-        put_view(columns->key + row * VIEW_SIZE, frames, base + record->key_offset, key ? (uint32_t)record->key_size : 0);
+        put_view(columns->key + row * VIEW_SIZE, frames, base + record->key_offset,
+                 key ? (uint32_t)record->key_size : 0);
         put_view(columns->attributes + row * VIEW_SIZE, frames, base + record->attributes_offset,
                  record->attributes_size);
         put_bit(columns->key_present, row, key);
