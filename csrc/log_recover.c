@@ -140,6 +140,13 @@ static ss_status look_behind(recovery *r, size_t i, ss_scan *scan, uint64_t x, u
     return SS_OK;
 }
 
+/* The gravest verdict stays: a log that ends well behind damage is a damaged one. */
+static void judge(recovery *r, int verdict)
+{
+    if (verdict > r->report.verdict)
+        r->report.verdict = verdict;
+}
+
 /* Nothing valid stands at x: decide by the table. *resume: the scan goes on there; 0 = x (or what r->end says) is the end. */
 static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64_t *resume, size_t *resume_segment)
 {
@@ -151,7 +158,7 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
         return status;
     zero |= x >= limit;
     if (zero && i + 1 == r->count && x >= r->known) {
-        r->report.verdict = 'A';
+        judge(r, 'A');
         r->end = x;
         return SS_OK;
     }
@@ -162,14 +169,14 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
     /* Where a sync failed or died in flight, pages above the durable end may be any of their older states. */
     tear |= (atomic_load(&r->log->entry->carried) & SS_CARRIED_IN_DOUBT) != 0;
     if (x >= r->known && (tear || zero)) {
-        r->report.verdict = frames ? 'C' : 'B';
+        judge(r, frames ? 'C' : 'B');
         r->report.lost_frames = frames;
         r->report.torn_bytes = limit - x;
         r->end = x;
         return SS_OK;
     }
     /* Durable bytes are gone or damaged, or what stands here was never a tear: nothing is cut, the range is reported when it is read. */
-    r->report.verdict = x >= r->known ? 'D' : next ? 'E' : 'F';
+    judge(r, x >= r->known ? 'D' : next ? 'E' : 'F');
     r->last_frame = 0;
     if (next) {
         r->report.damage_bytes += next - x;
