@@ -1,9 +1,11 @@
 /* Processes that die at exact points of the core (killpoint.h), beside survivors and before successors: the
- * survivors go on within a second, nothing acknowledged or seen is lost, nothing is damaged, no number is used twice, and the store opens again.
+ * survivors go on within a second, nothing acknowledged or seen is lost, nothing is damaged, no number is used twice,
+ * and the store opens again. Where we are root, some of those who die do so in a PID namespace of their own.
  *
  * Arguments: seed and passes over the table (1 and 1 unless given); each pass draws modes, backends and counts anew. */
 #define _GNU_SOURCE
 #include <ftw.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -57,7 +59,7 @@ static const scenario SCENARIOS[] = {
 static char root[512];
 static ledger *shared;
 static uint64_t random_state;
-static int durability, flags;
+static int durability, flags, elsewhere;
 
 static uint32_t draw(uint32_t below)
 {
@@ -178,12 +180,34 @@ static void read_on(void)
     _exit(0);
 }
 
+/* Whoever dies here is a process of another PID namespace, whose number means somebody else or nobody to us. Returns in
+ * that process alone; the one that called ends as it ends. Not as the namespace's first process: that one shrugs off
+ * its own SIGKILL. */
+static void enter_namespace(void)
+{
+    if (unshare(CLONE_NEWPID) != 0)
+        return;
+    for (int generation = 0; generation < 2; generation++) {
+        pid_t pid = fork();
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (pid != 0) {
+            int status = 0;
+            waitpid(pid, &status, 0);
+            if (generation == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 99)
+                raise(SIGKILL);
+            _exit(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? 99 : 1);
+        }
+    }
+}
+
 static pid_t start(uint32_t writer, const char *point, int count, uint64_t puts, int clean)
 {
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (point && elsewhere)
+            enter_namespace();
         write_on(writer, point, count, puts, clean);
     }
     return pid;
@@ -305,8 +329,8 @@ static void run(const scenario *s, uint64_t *worst_us)
     check_whole("the first opening after it all");
     check_whole("the second opening");
     if (check_failed > before)
-        printf("FAILED: %s:%d, kind %d, durability %d, flags %d, after %" PRIu64 " us\n", s->point, count, s->kind,
-               durability, flags, took_us);
+        printf("FAILED: %s:%d, kind %d, durability %d, flags %d, elsewhere %d, after %" PRIu64 " us\n", s->point, count,
+               s->kind, durability, flags, elsewhere, took_us);
 }
 
 int main(int argc, char **argv)
@@ -325,6 +349,7 @@ int main(int argc, char **argv)
                 durability = (int)draw(3);
             while (!(s->modes & 1 << durability));
             flags = draw(3) ? 0 : SS_OPEN_PWRITE;
+            elsewhere = geteuid() == 0 && draw(3) == 0;
             snprintf(root, sizeof root, "%s/ss-kill-XXXXXX", scratch ? scratch : "/tmp");
             shared = ledger_new();
             CHECK(mkdtemp(root) != NULL);
