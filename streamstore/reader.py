@@ -105,9 +105,10 @@ class Reader:
 
     def batches(self) -> Iterator[list[Record]]:
         """The same records as lists, each at least one long. A batch counts as read once it was handed out."""
+        if rest := list(self._iterator):  # of a batch that somebody began to iterate over
+            yield rest
         for iterator in self._iterators():
-            records = list(iterator)
-            if records:
+            if records := list(iterator):
                 yield records
 
     def _iterators(self) -> Iterator[Iterator[Record]]:
@@ -333,6 +334,8 @@ class Reader:
                 changed = self._cursors[0].log.wait(self._cursors[0].place.position, slice_us)
             else:
                 changed = self._home.attachment.wait(seen, slice_us)
+                for cursor in self._active if not changed else ():
+                    cursor.log.sync_orphan()
         except StreamStoreError as error:
             self._check_fork()
             if self._closed:

@@ -173,6 +173,13 @@ def test_ends_and_positions(tmp_path):
             assert sum(len(batch) for batch in batches) == 100
             merged = [record.arrival_us for batch in batches for record in batch]
             assert merged == sorted(merged)
+            mixed = stream.read(merge=True)
+            seen = [await mixed.__anext__() for _ in range(9)]
+            async for batch in mixed.batches():
+                seen += batch
+                break
+            rest = [record async for record in stream.read(mixed.position)]
+            assert sorted(int(record.data) for record in seen + rest) == list(range(100))
 
     run(main())
 

@@ -185,6 +185,22 @@ def test_ctrl_c_ends_a_wait_at_once(tmp_path, shard_count):
         waiting.communicate()
 
 
+@pytest.mark.parametrize("shard_count", [1, 3])
+def test_a_record_whose_writer_died_before_its_sync_is_still_seen(tmp_path, shard_count):
+    """A follower that hears nothing makes it durable itself."""
+    code = """
+        import os
+        store = streamstore.open(sys.argv[1], create=False)
+        store.stream("s").log(0).append([(b"orphan", "k")])
+        os.kill(os.getpid(), 9)
+    """
+    with streamstore.open(tmp_path) as store:
+        stream = store.create_stream("s", shard_count)
+        with stream.read(follow=True, timeout=30) as reader:
+            start(code, tmp_path).communicate()
+            assert next(reader).data == b"orphan"
+
+
 def test_an_exit_without_close_is_a_close(tmp_path):
     """What a process stream holds is durable after the interpreter ended normally."""
     code = """

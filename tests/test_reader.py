@@ -91,6 +91,20 @@ def test_batches_are_the_same_records(stream):
     assert sorted(numbers(seen)) == list(range(5000))
 
 
+@pytest.mark.parametrize("merge", [False, True])
+def test_records_one_by_one_and_then_in_batches(stream, merge):
+    """What was left of a batch comes first, and the position stays right."""
+    fill(stream, 60)
+    reader = stream.read(merge=merge)
+    seen = [next(reader) for _ in range(7)]
+    batches = reader.batches()
+    seen += next(batches)
+    assert sorted(numbers(seen + list(stream.read(reader.position)))) == list(range(60))
+    seen += [record for batch in batches for record in batch]
+    assert sorted(numbers(seen)) == list(range(60))
+    assert list(stream.read(reader.position)) == []
+
+
 def test_an_iterator_can_be_left_and_taken_up(stream):
     """next() and for share one iteration."""
     fill(stream, 20)

@@ -47,8 +47,9 @@ class Reader:
 
     async def batches(self) -> AsyncIterator[list[Record]]:
         """The same records as lists, each at least one long. A batch counts as read once it was handed out."""
-        while records := list(self._iterator) or await self._next_batch():
-            self._iterator = iter(())
+        if rest := list(self._iterator):  # of a batch that somebody began to iterate over
+            yield rest
+        while records := await self._next_batch():
             yield list(self._inner.hand_out(records))
 
     @property

@@ -78,8 +78,8 @@ class Waiter:
                     return
             try:
                 word = self._attachment.watch()
-                if not self._fire():
-                    self._attachment.wait(word, limits.WAIT_SLICE_US)
+                if not self._fire() and not self._attachment.wait(word, limits.WAIT_SLICE_US):
+                    self._sync_orphans()
             except StreamStoreError:
                 # Closed, or retired: whoever reads next gets the error itself.
                 with self._changed:
@@ -87,6 +87,15 @@ class Waiter:
                     self._thread = None
                 _wake(tickets)
                 return
+
+    def _sync_orphans(self) -> None:
+        with self._changed:
+            logs = {log.address: log for ticket in self._tickets for log, _ in ticket.wanted}
+        for log in logs.values():
+            try:
+                log.sync_orphan()
+            except StreamStoreError:
+                continue  # whoever reads it next gets the error itself
 
     def _fire(self) -> bool:
         """Wake those who have something; True where somebody had."""

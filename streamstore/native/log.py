@@ -70,6 +70,13 @@ class Log:
         """Return once everything below `end_position` (0: the tail) is durable."""
         call(self.shard_id, lib.ss_log_sync, self.pointer, end_position)
 
+    def sync_orphan(self) -> None:
+        """Make visible what a writer published and died before it was synced; nothing where there is no such thing."""
+        out = ffi.new("ss_log_state *")
+        call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
+        if out.visible < out.tail and not self.attachment.read_only:
+            self.sync(out.tail)
+
     def state(self) -> LogState:
         """The facts on the log now. Recovers it where this incarnation has not touched it yet."""
         out = ffi.new("ss_log_state *")
