@@ -151,7 +151,9 @@ static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_name(log->directory, segment->facts.ordinal, name);
     int access = active && log->store->mmap_ok && !log->store->info.read_only ? SS_SEGMENT_SYNC : SS_SEGMENT_READ;
-    ss_status status = ss_segment_open(segment, log->store->root, name, access, active && log->store->mmap_ok);
+    /* Appends allocate before they publish: a file that holds today's tail holds every later one. */
+    uint64_t needed = active && log->store->mmap_ok ? ss_segment_offset(segment, atomic_load(&log->entry->tail)) : 0;
+    ss_status status = ss_segment_open(segment, log->store->root, name, access, needed);
     if (status == SS_OK)
         segment->opened_at_sync = atomic_load(&log->entry->sync_number); /* after: a sync that started before may have eaten an error */
     if (status == SS_OK && segment->fd >= 0) {
@@ -252,7 +254,7 @@ ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable)
         ss_segment_name(log->directory, segment->facts.ordinal, name);
         if (!fresh)
             status = SS_NO_MEMORY;
-        else if ((status = ss_segment_open(fresh, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok)) == SS_OK)
+        else if ((status = ss_segment_open(fresh, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0)) == SS_OK)
             fresh->opened_at_sync = atomic_load(&log->entry->sync_number);
         size_t i = 0;
         while (i < log->table_count && log->table[i] != segment)

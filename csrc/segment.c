@@ -152,16 +152,21 @@ void ss_segment_free(ss_segment *segment)
     free(segment);
 }
 
-ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, int map)
+ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, uint64_t map_from)
 {
     int fd, writable = access == SS_SEGMENT_WRITE;
+    uint64_t size = 0;
     /* msync through a map whose description is not open for writing does nothing and reports success: what is to be synced through its
      * map is opened for writing, though it is mapped for reading only. */
     ss_status status = ss_file_open(root, name, access == SS_SEGMENT_READ ? SS_FILE_READ : SS_FILE_WRITE, &fd);
     if (status != SS_OK)
         return status;
     void *mapped = NULL;
-    if (map) {
+    if (map_from && (status = ss_file_size(fd, &size, NULL)) != SS_OK) {
+        ss_file_close(fd);
+        return status;
+    }
+    if (map_from && size >= map_from) {
         if ((status = ss_file_map(fd, (size_t)segment->facts.map_size, writable, &mapped)) != SS_OK) {
             ss_file_close(fd);
             return status;
