@@ -41,6 +41,7 @@ enum { SS_LOG_UNRECOVERED = 0, SS_LOG_READY = 1, SS_LOG_RETIRED = 2 };
 enum {
     SS_CARRIED_CLEAN = 1,    /* closed with all durable: the segment may go on in place if only zeros follow */
     SS_CARRIED_IN_DOUBT = 2, /* a sync failed or died in flight: bytes above the watermark must be copied before they count */
+    SS_CARRIED_SETTLED = 4,  /* all that earlier incarnations left is durable; not yet recovered for use */
 };
 
 /* How far a log was known durable, with its own check: two slots, written in turn, so that one is whole at any crash. */

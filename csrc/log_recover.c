@@ -21,9 +21,16 @@ typedef struct {
     uint64_t last_frame;
     uint64_t end;
     size_t active;      /* index of the segment that holds `end` */
+    int uncertain;      /* the last segment holds copies alone, and nothing proves that its header was synced */
     int closed;
     ss_recovery report;
 } recovery;
+
+/* A sync failed or died in flight, in an earlier incarnation or in this one's own recovery: the page cache proves nothing. */
+static int in_doubt(const ss_log *log)
+{
+    return (atomic_load(&log->entry->carried) & SS_CARRIED_IN_DOUBT) != 0 || atomic_load(&log->entry->sync_inflight) != 0;
+}
 
 static void raise_to(uint64_t *value, uint64_t seen)
 {
@@ -68,6 +75,28 @@ static ss_status load_segments(recovery *r)
     r->next_ordinal = count ? ordinals[count - 1] + 1 : 1;
     free(ordinals);
     return status;
+}
+
+/* Without options of its own a roll goes on with what the newest header says. */
+static ss_status adopt_header(recovery *r)
+{
+    ss_log *log = r->log;
+    const ss_segment_facts *newest = &r->live[r->count - 1]->facts;
+    uint8_t header[SS_SEGMENT_HEADER_SIZE];
+    char name[SS_SEGMENT_NAME_SIZE];
+    ss_segment_facts facts;
+    int fd;
+    size_t got = 0;
+    ss_segment_name(log->directory, newest->ordinal, name);
+    ss_status status = ss_file_open(log->store->root, name, SS_FILE_READ, &fd);
+    if (status != SS_OK)
+        return status;
+    status = ss_file_read(fd, header, sizeof header, 0, &got);
+    ss_file_close(fd);
+    if (status != SS_OK || got < sizeof header || (status = ss_segment_decode_header(header, &facts)) != SS_OK)
+        return status == SS_OK ? SS_CORRUPT : status;
+    log->segment_size_max = facts.map_size;
+    return ss_log_describe(log, facts.description, facts.description_size);
 }
 
 static ss_status open_scan(recovery *r, size_t i, ss_scan *scan)
@@ -167,7 +196,7 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
     if ((status = ss_scan_tear_possible(scan, x, &tear, &unit)) != SS_OK)
         return status;
     /* Where a sync failed or died in flight, pages above the durable end may be any of their older states. */
-    tear |= (atomic_load(&r->log->entry->carried) & SS_CARRIED_IN_DOUBT) != 0;
+    tear |= in_doubt(r->log);
     if (x >= r->known && (tear || zero)) {
         judge(r, frames ? 'C' : 'B');
         r->report.lost_frames = frames;
@@ -180,6 +209,8 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
     r->last_frame = 0;
     if (next) {
         r->report.damage_bytes += next - x;
+        if (x < r->known)
+            raise_to(&r->known, next); /* below it nothing is left that could be synced or copied */
         *resume = next;
         return SS_OK;
     }
@@ -287,6 +318,24 @@ static ss_status find_end(recovery *r)
     return scan_forward(r, i, from);
 }
 
+/* Two facts from outside the frames: what was trimmed ends no earlier than the catalog says, and a header in the page cache may be one whose
+ * sync failed or never came. */
+static void look_around(recovery *r)
+{
+    uint64_t frame, hint = ss_control_watermark_load(r->log->entry, &frame);
+    if (r->end < r->log->start_position) { /* a suffix was lost, but not its trimming: numbers go on behind it, where readers look */
+        r->end = r->known = r->log->start_position;
+        r->last_frame = 0;
+        r->later_files = 1;
+    }
+    if (r->count && r->active + 1 == r->count) {
+        const ss_segment_facts *last = &r->live[r->active]->facts;
+        r->uncertain = last->copied_end > last->base && r->end <= last->copied_end && hint < last->copied_end && !r->report.damage_bytes;
+        if (r->uncertain && r->known > last->base)
+            r->known = last->base;
+    }
+}
+
 /* Make what was found this incarnation's state. */
 static void enter(recovery *r)
 {
@@ -341,7 +390,7 @@ static ss_status measure_allocated(ss_log *log, const recovery *r)
 }
 
 /* What the page cache shows above the durable end is not yet durable: sync it, or, where a sync failed or died in flight, write it anew. */
-static ss_status settle(ss_log *log)
+static ss_status settle(ss_log *log, int uncertain)
 {
     ss_control_entry *entry = log->entry;
     uint64_t durable = atomic_load(&entry->durable), tail = atomic_load(&entry->tail);
@@ -349,33 +398,40 @@ static ss_status settle(ss_log *log)
         ss_control_watermark_store(entry, tail, atomic_load(&entry->last_frame));
         return SS_OK;
     }
-    int in_doubt = (atomic_load(&entry->carried) & SS_CARRIED_IN_DOUBT) != 0;
+    int doubtful = uncertain || in_doubt(log);
     if (log->store->info.private_recovery) {
         /* Nothing is written here. Bytes in doubt stay unseen on a sync stream; others become durable by our own sync, or are
          * what a read-only medium holds. */
-        ss_status status = in_doubt ? SS_OK : ss_log_sync_range(log, durable, tail);
-        if (!in_doubt && (status == SS_OK || ss_status_code(status) == SS_READ_ONLY))
+        ss_status status = doubtful ? SS_OK : ss_log_sync_range(log, durable, tail);
+        if (!doubtful && (status == SS_OK || ss_status_code(status) == SS_READ_ONLY))
             atomic_store(&entry->durable, tail);
         return SS_OK;
     }
-    if (in_doubt) {
+    ss_status status;
+    if (doubtful) {
         log->recovery.copied_bytes = tail - durable;
-        return ss_log_roll_to(log, durable, ss_log_roll_epoch(log), 0);
+        status = ss_log_roll_to(log, durable, ss_log_roll_epoch(log), 0);
+    } else {
+        atomic_store(&entry->sync_inflight, tail); /* guards a death between a failure and the poison */
+        if ((status = ss_log_sync_range(log, durable, tail)) == SS_OK)
+            ss_log_sync_publish(log, tail, atomic_load(&entry->last_frame));
     }
-    ss_status status = ss_log_sync_range(log, durable, tail);
     if (status == SS_OK)
-        ss_log_sync_publish(log, tail, atomic_load(&entry->last_frame));
+        atomic_store(&entry->sync_inflight, 0);
     return status;
 }
 
 ss_status ss_log_recover(ss_log *log)
 {
     recovery r = {.log = log, .end = SS_FIRST_POSITION, .known = SS_FIRST_POSITION};
+    int attached = atomic_load_explicit(&log->attached, memory_order_acquire);
     ss_log_table_forget(log);
     if (log->writer)
         ss_log_table_release(log, log->writer);
     log->writer = NULL;
     ss_status status = load_segments(&r);
+    if (status == SS_OK && r.count && !attached)
+        status = adopt_header(&r);
     if (status == SS_OK && r.count)
         status = find_end(&r);
     else if (status == SS_OK && log->start_position > SS_FIRST_POSITION)
@@ -383,11 +439,12 @@ ss_status ss_log_recover(ss_log *log)
     if (status == SS_OK)
         status = measure_allocated(log, &r);
     if (status == SS_OK) {
+        look_around(&r);
         enter(&r);
         log->recovery = r.report;
-        status = settle(log);
+        status = settle(log, r.uncertain);
     }
-    if (status == SS_OK && log->start_position > atomic_load(&log->entry->segment_base)) {
+    if (status == SS_OK && r.count && log->start_position > r.live[0]->facts.base) {
         uint64_t before = 0;
         if (ss_log_seek_records_before(log, log->start_position, &before) == SS_OK)
             atomic_store(&log->entry->start_record_count, before);
@@ -397,8 +454,10 @@ ss_status ss_log_recover(ss_log *log)
     free(r.live);
     if (status == SS_OK) {
         SS_KILLPOINT("recover-settled");
-        atomic_store(&log->entry->carried, 0);
-        atomic_store_explicit(&log->entry->state, SS_LOG_READY, memory_order_release);
+        /* A flush of a log that nobody attached to knows no trim horizon: it makes the bytes durable and leaves the rest to whoever does. */
+        atomic_store(&log->entry->carried, attached ? 0 : SS_CARRIED_SETTLED);
+        if (attached)
+            atomic_store_explicit(&log->entry->state, SS_LOG_READY, memory_order_release);
     }
     return status;
 }
