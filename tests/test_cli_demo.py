@@ -17,7 +17,7 @@ from streamstore.cli.demo.checks import check_store
 from streamstore.cli.demo.child import Ack
 from streamstore.cli.demo.clickstream import clickstream
 from streamstore.cli.demo.command import file_system
-from streamstore.cli.demo.story import quantiles
+from streamstore.cli.demo.story import Story, quantiles
 
 EVENTS = 6_000
 
@@ -53,14 +53,15 @@ def test_the_demo_cleans_up_and_looks_sane_without_a_terminal(tmp_path: Path) ->
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupted in the middle, the demo ends with 130, its processes end, and its directory goes."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    process = start("demo", "--events", 100_000)
+    process = start("demo", "--events", 100_000, start_new_session=True)
     end = time.monotonic() + 30
     while not list(tmp_path.glob("streamstore-demo-*/store/streams/*/*/*.seg")):
         assert time.monotonic() < end
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, error = process.communicate(timeout=30)
     assert process.returncode == 130
+    assert b"Traceback" not in error
     assert list(tmp_path.iterdir()) == []
     assert [pid for pid in _processes_naming(str(tmp_path)) if pid != process.pid] == []
 
@@ -110,6 +111,18 @@ def test_the_checks_bite(fault: str, tmp_path: Path) -> None:
         checks: dict[str, bool] = {}
         check_store(stream, [part], [Ack("batch", 0, 1, list(range(len(events))), numbers)], {}, checks)
     assert all(checks.values()) == (fault == "none"), checks
+
+
+@pytest.mark.parametrize(
+    ("seen", "holds"), [([0, 1, 2], True), ([0, 1], False), ([0, 1, 1], False), ([0, 1, 2, 2], False)]
+)
+def test_the_tailing_process_must_see_each_once(seen: list[int], holds: bool, tmp_path: Path) -> None:
+    """Fewer than all, or one twice, is noticed."""
+    story = Story(tmp_path, 3, lambda line: None)
+    story.tailed = {"count": len(seen), "distinct": len(set(seen)), "out_of_order": 0, "latencies_us": [1] * len(seen)}
+    story.check_tail()
+    assert story.checks["the tailing process saw every record once"] is holds
+    assert story.checks["and each shard in order"] is True
 
 
 def test_quantiles() -> None:

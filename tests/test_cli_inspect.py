@@ -198,6 +198,23 @@ def test_verify_tells_the_exact_damage(place: Path, first: int, last: int) -> No
     assert run("verify", place).code == 4
 
 
+def test_the_damaged_numbers_are_told_apart_from_those_of_other_epochs(tmp_path: Path) -> None:
+    """Where a segment holds several epochs, the range of numbers still takes in the damaged records and no other."""
+    directory = tmp_path / "store"
+    for _ in range(3):
+        with streamstore.open(directory) as store:
+            store.create_stream("s", exist_ok=True).put_records([(b"x" * 50, "k")] * 20)
+    assert len(list((directory / "streams").glob("*/0/*.seg"))) == 1
+    numbers = [row["sequence_number"] for row in succeed("read", directory, "s", "--json").json_lines]
+    data = [frame for frame in frames(directory) if frame["kind"] == "data"]
+    with open(segment(directory), "r+b") as file:
+        file.seek(data[25]["offset"] + 60)
+        file.write(b"DAMAGE")
+    (damage,) = run("verify", directory, "--json").json["damage"]
+    low, high = int(damage["first_sequence_number"]), int(damage["last_sequence_number"])
+    assert [n for n, number in enumerate(numbers) if low <= int(number) <= high] == [25]
+
+
 def test_read_stops_at_damage_unless_told(place: Path) -> None:
     """What stands before damage is printed, then a line and exit code 4; --skip-damaged prints the rest too, with 4."""
     damage_frames(place, 200, 202)
@@ -212,6 +229,56 @@ def test_read_stops_at_damage_unless_told(place: Path) -> None:
     assert "skipped" in rest.err
     few = run("read", place, "s", "--raw", "--skip-damaged", "--limit", 201)
     assert few.out.splitlines()[-1] == b"record 203"
+
+
+def flip(path: Path, offset: int) -> None:
+    """Damage one byte."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0xFF]))
+
+
+def test_a_damaged_segment_header_is_damage(place: Path) -> None:
+    """A segment that its own header hides is reported, with the file that it is."""
+    flip(segment(place), 60)
+    result = run("verify", place, "--json")
+    assert result.code == 4
+    (damage,) = result.json["damage"]
+    assert (damage["stream"], damage["segment"], damage["file_offset"], damage["records_lost"]) == ("s", 1, 0, None)
+    assert run("verify", place).code == 4
+
+
+@pytest.mark.parametrize("zeroed", [slice(0, 512), slice(3584, 4096)], ids=["first sector", "last sector"])
+def test_a_header_that_was_never_finished_is_none(place: Path, zeroed: slice) -> None:
+    """A segment whose header lacks a sector was never part of the log: that is what a power cut leaves."""
+    header = bytearray(segment(place).read_bytes()[:4096])
+    header[zeroed] = bytes(512)
+    (segment(place).parent / "000000000002.seg").write_bytes(header + bytes(60_000))
+    assert succeed("verify", place, "--json").json["damage"] == []
+
+
+@pytest.mark.parametrize("offset", [60, 4200], ids=["header", "frame"])
+def test_a_damaged_catalog_is_damage(place: Path, offset: int) -> None:
+    """What is known about streams is checked too, and damage there is not taken for an empty store."""
+    flip(place / "catalog" / "000000000001.seg", offset)
+    result = run("verify", place, "--json")
+    assert result.code == 4
+    assert result.json["damage"][0]["stream"] == "catalog"
+    assert "the catalog does not read" in run("verify", place).err
+
+
+def test_a_segment_that_was_cut_short_is_damage(place: Path) -> None:
+    """Where the file ends too early all behind it is damaged, and how many records that were is unknown."""
+    cut = frames(place)[300]
+    with open(segment(place), "r+b") as file:
+        file.truncate(cut["offset"] + 8)
+    result = run("verify", place, "--json")
+    assert result.code == 4
+    (damage,) = result.json["damage"]
+    assert (damage["begin"], damage["records_before"], damage["records_lost"]) == (cut["position"], 300, None)
+    assert result.json["records"] == 300
 
 
 def test_verify_changes_nothing(place: Path) -> None:

@@ -234,6 +234,19 @@ def test_tail_follows_until_ctrl_c(place: Path) -> None:
     assert error.decode().strip() == "streamstore: interrupted"
 
 
+def test_what_comes_while_tail_begins_is_shown_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that arrives between the binding of the reader and the look at the newest shows once."""
+    fill(place, 2)
+    look = streamstore.Stream.last
+
+    def late_look(stream: streamstore.Stream, count: int) -> list[streamstore.Record]:
+        fill(place, 1)
+        return look(stream, count)
+
+    monkeypatch.setattr(streamstore.Stream, "last", late_look)
+    assert succeed("tail", place, "s", "--follow", "--timeout", 0.2, "--raw").out == b"r0\nr1\nr0\n"
+
+
 def test_tail_ends_after_a_silence(place: Path) -> None:
     """With --timeout a silent stream ends the following, with success."""
     fill(place, 1)

@@ -35,6 +35,7 @@ _ADVICE: tuple[tuple[type[BaseException], int, str], ...] = (
         "{}; a sync failed: check the disk, end every process on the store, then run it again",
     ),
     (errors.RecordTooLargeError, FAILED, "{}; the stream's limit is shown by `streamstore describe DIR STREAM`"),
+    (errors.ForeignFileError, FAILED, "{}"),
     (errors.FormatVersionError, FAILED, "{}; use the release that wrote it, or a newer one"),
     (errors.ReadOnlyError, FAILED, "{}; the directory or the medium cannot be written to"),
     (errors.StaleHandleError, FAILED, "{}; the store was reopened by others after a failed sync: run it again"),
@@ -48,10 +49,8 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, VerbError):
         return error.code, _one_line(str(error))
     if isinstance(error, errors.CorruptRangeError):
-        return (
-            DAMAGED,
-            f"{damage_line(error)}; `streamstore verify DIR STREAM` shows all, `read --skip-damaged` reads the rest",
-        )
+        more = "; `streamstore verify DIR STREAM` shows all, `read --skip-damaged` reads the rest"
+        return DAMAGED, damage_line(error) + (more if error.shard_id else "")
     for kind, code, advice in _ADVICE:
         if isinstance(error, kind):
             return code, _one_line(advice.format(str(error)))

@@ -106,10 +106,13 @@ def _voice(*, quiet: bool) -> Iterator[Say]:
         yield lambda line: None
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
         screen = console(stderr=True)
-        with screen.status("starting") as status:
+        told: list[str] = []
+        with screen.status("") as status:
 
             def say(line: str) -> None:
-                screen.print(f"  {line}", style="dim")
+                if told:
+                    screen.print(f"  {told[-1]}", style="dim")
+                told.append(line)
                 status.update(line)
 
             yield say

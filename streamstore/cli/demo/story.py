@@ -28,6 +28,7 @@ class Story:
     def __init__(self, directory: Path, events: int, say: Say) -> None:
         self.figures: dict[str, Any] = {"events": events, "shards": SHARDS, "durability": "sync"}
         self.checks: dict[str, bool] = {}
+        self.tailed: dict[str, Any] = {}
         self._directory = directory
         self._store = directory / "store"
         self._events = events
@@ -92,7 +93,7 @@ class Story:
         for writer in last_writers:
             writer.go()
             writer.wait_for("done")
-        self._tailed = json.loads(tailer.end() or b"{}")
+        self.tailed = json.loads(tailer.end() or b"{}")
         for writer in last_writers:
             writer.kill()  # nobody closes the store: the reopening that follows is one after a crash
         self._measure_puts(writers, successor, killed_ns, ends)
@@ -127,10 +128,11 @@ class Story:
             touched = time.perf_counter_ns()
             self.figures |= {"open_ns": opened - began, "reopen_ns": touched - began, "shard_records": counts}
             check_store(stream, self._parts, self._acks, self.figures, self.checks)
-        self._check_tail()
+        self.check_tail()
 
-    def _check_tail(self) -> None:
-        tailed = self._tailed
+    def check_tail(self) -> None:
+        """What the tailing process reported, against what it must have seen."""
+        tailed = self.tailed
         latencies = [us * 1000 for us in tailed.get("latencies_us", [])]
         self.figures["tail_loaded_ns"] = quantiles(latencies[: -2 * PACED])
         self.figures["tail_ns"] = quantiles(latencies[-2 * PACED :])

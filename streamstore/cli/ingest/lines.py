@@ -36,25 +36,31 @@ def read_lines(
     A line over `size_max` bytes ends it with an error before much more than that is held in memory.
     """
     assert isinstance(source, (io.BufferedReader, io.BytesIO))
-    rest = b""
+    begun: list[bytes] = []  # the line that no chunk has ended yet
+    begun_size = 0
     while True:
         if is_silent():
             yield None
         chunk = source.read1(CHUNK_SIZE)
         if not chunk:
             break
-        lines = (rest + chunk).split(b"\n")
-        rest = lines.pop()
-        for data in lines:
-            if len(data) > size_max:
-                raise _too_long(position, number, size_max)
-            yield Line(position, number, data, True)
-            position += len(data) + 1
-            number += 1
-        if len(rest) > size_max:
+        if b"\n" in chunk:
+            lines = chunk.split(b"\n")
+            lines[0] = b"".join([*begun, lines[0]])
+            begun, begun_size = [], 0
+            chunk = lines.pop()
+            for data in lines:
+                if len(data) > size_max:
+                    raise _too_long(position, number, size_max)
+                yield Line(position, number, data, True)
+                position += len(data) + 1
+                number += 1
+        begun.append(chunk)
+        begun_size += len(chunk)
+        if begun_size > size_max:
             raise _too_long(position, number, size_max)
-    if rest:
-        yield Line(position, number, rest, False)
+    if begun_size:
+        yield Line(position, number, b"".join(begun), False)
 
 
 def silence_of(source: BinaryIO) -> Callable[[], bool]:
