@@ -237,7 +237,7 @@ static void check_access(void)
     facts.map_size = SEGMENT_SIZE_MIN;
     ss_segment *segment = ss_segment_new(&facts);
     CHECK(segment && segment->fd == -1 && segment->map == NULL);
-    CHECK_EQUAL(ss_status_code(ss_segment_open(segment, root, name, 0, 0)), SS_NOT_FOUND);
+    CHECK_EQUAL(ss_status_code(ss_segment_open(segment, root, name, SS_SEGMENT_READ, 0)), SS_NOT_FOUND);
     scratch_write(name, written, sizeof written, 4096);
     for (int map = 0; map < 2; map++) {
         scratch_resize(name, map ? 65536 : 4096 + sizeof written);
@@ -259,6 +259,9 @@ static void check_access(void)
         ss_segment_unmap(segment);
         CHECK(segment->fd == -1 && segment->map == NULL);
     }
+    /* A file that does not hold what is to be read is not mapped: a look at a page that it lacks is SIGBUS. */
+    CHECK_EQUAL(ss_segment_open(segment, root, name, SS_SEGMENT_READ, 65537), SS_OK);
+    CHECK(segment->map == NULL && segment->fd >= 0);
     ss_segment_free(segment);
     ss_segment_free(NULL);
     close(root);

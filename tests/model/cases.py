@@ -169,9 +169,24 @@ def copied() -> Case:
     return Case("copied", "frames in doubt copied with their numbers", files, frames + again + later)
 
 
+def sealed() -> Case:
+    """A log whose first segments were trimmed; the one that is sealed has its index, with frames in two strides."""
+    shard = Shard()
+    shard.segments, shard.position, shard.records = 4, v1.INDEX_STRIDE - 128, 1000
+    first = shard.segment()
+    frames = [shard.frame(b"sealed", key=b"k") for _ in range(4)]
+    end = shard.position
+    second = shard.segment()
+    later = [shard.frame(b"active", key=b"k")]
+    index = v1.encode_index(first, frames, end)
+    whole = v1.encode_segment(first, frames, tail=0) + index + bytes(512)
+    files = {_name(first.ordinal): whole, **_logged([(second, later)])}
+    return Case("sealed", "an index trailer behind a sealed segment's frames", files, frames + later)
+
+
 def all_cases() -> list[Case]:
     """Every case, in the order of the document."""
-    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied()]
+    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied(), sealed()]
 
 
 def store_files() -> dict[str, bytes]:

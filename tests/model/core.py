@@ -117,6 +117,22 @@ class CoreLog:
         self.lib.ss_log_recovery_get(self.pointer, out)
         return out
 
+    def segments(self) -> list[Any]:
+        """What the core says of each segment file, oldest first."""
+        count, found = self.ffi.new("size_t *"), self.ffi.new("ss_segment_info[]", 100)
+        _check(self.lib.ss_log_segments(self.pointer, found, 100, count))
+        return [found[i] for i in range(count[0])]
+
+    def seek_time(self, arrival_us: int) -> int:
+        out = self.ffi.new("uint64_t *")
+        _check(self.lib.ss_log_seek_time(self.pointer, arrival_us, out))
+        return int(out[0])
+
+    def seek_ordinal(self, ordinal: int) -> int:
+        out = self.ffi.new("uint64_t *")
+        _check(self.lib.ss_log_seek_ordinal(self.pointer, ordinal, out))
+        return int(out[0])
+
     def sync(self) -> None:
         _check(self.lib.ss_log_sync(self.pointer, 0))
 

@@ -40,6 +40,15 @@ SEGMENT_FIELDS = [
     ("zero", 4),
     ("description size", 4),
 ]
+INDEX_FIELDS = [
+    ("magic", 8),
+    ("version", 4),
+    ("entries", 4),
+    ("ordinal of the segment", 8),
+    ("end of its frames", 8),
+    ("records in it", 8),
+]
+INDEX_ENTRY_FIELDS = [("  position", 8), ("  arrival, us", 8), ("  records before it", 8)]
 _HEX = ("magic", "salt", "check", "store id", "zero")
 
 
@@ -113,6 +122,13 @@ def dump_frame(data: bytes, offset: int, frame: v1.Frame, shard: int = 0) -> lis
     return lines
 
 
+def dump_index(data: bytes, offset: int) -> list[str]:
+    """An index trailer."""
+    count = int.from_bytes(data[offset + 12 : offset + 16], "little")
+    fields = INDEX_FIELDS + INDEX_ENTRY_FIELDS * count + [("check", 8)]
+    return ["--- index trailer", *_fields(data, offset, fields)]
+
+
 def dump_segment(data: bytes) -> list[str]:
     """A whole segment file: header, frames, and what follows the last frame that holds."""
     header, frames, zero = v1.decode_segment(data)
@@ -121,6 +137,10 @@ def dump_segment(data: bytes) -> list[str]:
     for frame in frames:
         lines += dump_frame(data, offset, frame, header.shard)
         offset += frame.size
+    if data[offset : offset + 8] == v1.INDEX_MAGIC:
+        lines += dump_index(data, offset)
+        offset += 48 + 24 * int.from_bytes(data[offset + 12 : offset + 16], "little")
+        zero = not any(data[offset:])
     rest = data[offset:]
     if zero:
         lines.append(f"--- {len(rest)} zero bytes to the end of the file")

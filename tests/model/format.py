@@ -16,6 +16,7 @@ FIRST_POSITION = 64
 
 MANIFEST_MAGIC = b"SMNIF\x1a\x0d\x0a"
 SEGMENT_MAGIC = b"SSSEG\x1a\x0d\x0a"
+INDEX_MAGIC = b"SSIDX\x1a\x0d\x0a"
 CONTROL_MAGIC = b"SSCTL\x1a\x0d\x0a"
 MANIFEST_SIZE = 64
 SEGMENT_HEADER_SIZE = 4096
@@ -30,6 +31,7 @@ DATA, CLOSE, EPOCH, PAD = 1, 2, 3, 4
 TYPES = {DATA: "data", CLOSE: "close", EPOCH: "epoch", PAD: "pad"}
 PRESENT, HASH_KEY = 1, 2
 LAG_UNKNOWN = (1 << 24) - 1
+INDEX_STRIDE = 1 << 16
 
 _MANIFEST = struct.Struct("<8sIIII16sQ8x")
 _SEGMENT = struct.Struct("<8sII16sII9QQ4xI")
@@ -292,6 +294,21 @@ def decode_segment(data: bytes) -> tuple[SegmentHeader, list[Frame], bool]:
             return header, frames, not any(data[offset:])
         frames.append(frame)
         position += frame.size
+
+
+def encode_index(header: SegmentHeader, frames: Iterable[Frame], end: int) -> bytes:
+    """The trailer of a segment that the next live one ends at `end`."""
+    entries, records, stride = [], 0, -1
+    for frame in frames:
+        if frame.position >= end:
+            break
+        if frame.position // INDEX_STRIDE != stride:
+            stride = frame.position // INDEX_STRIDE
+            entries.append((frame.position, frame.arrival_us, header.base_ordinal + frame.ordinal - 1))
+        records += frame.type == DATA
+    head = struct.pack("<8sIIQQQ", INDEX_MAGIC, VERSION, len(entries), header.ordinal, end, records)
+    covered = head + b"".join(struct.pack("<QQQ", *entry) for entry in entries)
+    return covered + _word(checksum(covered, header.salt))
 
 
 def live(headers: Iterable[SegmentHeader]) -> list[SegmentHeader]:
