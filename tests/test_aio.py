@@ -10,6 +10,7 @@ import pytest
 
 import streamstore
 from streamstore import aio, errors
+from streamstore.aio import waiter
 
 
 def run(coroutine):
@@ -234,6 +235,43 @@ def test_puts_that_wait_for_the_disk_leave_the_loop_free(tmp_path):
             assert stream.inner.shards()[0].record_count == 200
             syncs = store.inner.stats()["streams"][0]["shards"][0]["sync_count"]
             assert syncs < 200
+
+    run(main())
+
+
+def test_news_between_the_look_and_the_registration_is_not_missed():
+    """While the thread sleeps on a word it read before, the registration itself looks once more."""
+    asleep, wake = threading.Event(), threading.Event()
+
+    class Sleeper:
+        """An attachment whose wait lasts."""
+
+        def watch(self):
+            return 0
+
+        def wait(self, seen, timeout_us):
+            asleep.set()
+            wake.wait(10)
+            raise errors.ClosedError("the end")
+
+    class Log:
+        """A log with everything below 100 visible."""
+
+        address, shard_id = 1, "x"
+
+        def visible(self):
+            return 100
+
+    async def main():
+        watching = waiter.Waiter(Sleeper())
+        quiet, ready = waiter.Ticket([(Log(), 100)]), waiter.Ticket([(Log(), 99)])
+        watching.register(quiet)
+        await asyncio.to_thread(asleep.wait, 10)
+        watching.register(ready)
+        assert ready.future.done()
+        assert not quiet.future.done()
+        wake.set()
+        await quiet.future  # the end of the store wakes everybody
 
     run(main())
 

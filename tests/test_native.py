@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import struct
+import weakref
 
 import pytest
 
@@ -168,8 +169,15 @@ def test_a_log_keeps_its_store_alive(tmp_path):
     gc.collect()
     with pytest.raises(errors.ClosedError):
         log.state()
+    keepalive = weakref.ref(log.keepalive)
+    del log
+    gc.collect()
+    assert keepalive() is not None
     with pytest.raises(errors.ClosedError):
         target.put_record(b"x", "k")
+    del target
+    gc.collect()
+    assert keepalive() is None
 
 
 def native_range():

@@ -217,6 +217,19 @@ def test_a_stream_made_again_is_another_one(tmp_path):
         assert [record.data for record in store.stream("s").read()] == [b"new"]
 
 
+@pytest.mark.parametrize("how", ["clear", "delete"])
+def test_epochs_that_went_are_never_given_again(store, how):
+    """The store's counter and the catalog both keep the highest, whatever the clock will say."""
+    stream = store.create_stream("s", 2)
+    stream.put_records([(b"x", f"k{turn}") for turn in range(9)])
+    epoch = max(record.epoch for record in stream.read())
+    store.attachment.raise_epoch(epoch - 1)
+    stream.clear() if how == "clear" else store.delete_stream("s")
+    assert store.attachment.epoch_counter() >= epoch
+    assert store.catalog.refresh().epoch_floor >= epoch
+    assert how == "clear" or store.create_stream("s").info.epoch_floor >= epoch
+
+
 def test_a_stream_pickles_as_path_and_name(stream):
     """The copy is opened at first use and works on the same records."""
     copy = pickle.loads(pickle.dumps(stream))
