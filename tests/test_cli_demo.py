@@ -27,7 +27,7 @@ def test_the_demo_holds_what_it_says(tmp_path: Path) -> None:
     place = tmp_path / "demo"
     document = succeed("demo", place, "--events", EVENTS, "--json").json
     assert document["ok"] is True
-    assert len(document["checks"]) == 6
+    assert len(document["checks"]) == 7
     assert all(document["checks"].values())
     assert (document["records"], document["lost"], document["twice"]) == (EVENTS, 0, 0)
     assert 0 < document["acknowledged_before_kill"] < EVENTS

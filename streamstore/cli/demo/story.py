@@ -5,6 +5,7 @@ what it measured.
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -82,6 +83,8 @@ class Story:
         victim.wait_for_acks(self._counts[1] // 2)
         victim.kill()
         killed_ns = time.monotonic_ns()
+        half_way = victim.process.returncode == -signal.SIGKILL and victim.acked < self._counts[1] - PACED
+        self.checks["one writer was killed in the middle of its work"] = half_way
         self._say("killed a writer half-way (SIGKILL); a fresh process takes over its part")
         successor = self._start("writer", self._parts[1], 1)
         successor.wait_for("ready")
