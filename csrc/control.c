@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "format.h"
 #include "killpoint.h"
 #include "wait.h"
 #include "xxh3.h"
@@ -44,6 +45,8 @@ uint64_t ss_control_watermark_load(const ss_control_entry *entry, uint64_t *fram
     *frame = 0;
     for (int i = 0; i < 2; i++) {
         ss_control_watermark mark = entry->watermarks[i];
+        if (mark.durable % 8 || mark.frame > mark.durable || mark.durable > SS_CONTROL_POSITION_MAX)
+            continue; /* never written by us, whatever its check says */
         if (mark.durable > durable && mark.check == watermark_check(entry, &mark)) {
             durable = mark.durable;
             *frame = mark.frame;
@@ -195,6 +198,48 @@ static ss_status new_memory(int directory, int private_memory, ss_control *out)
     return SS_OK;
 }
 
+static uint32_t table_slot(const ss_control *control, uint32_t stream_id, uint32_t shard)
+{
+    uint64_t key = (uint64_t)stream_id << 32 | shard;
+    uint32_t at = (uint32_t)((key + 1) * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (control->table_size - 1);
+    while (control->table[at]) {
+        const ss_control_entry *entry = ss_control_entry_at(control, control->table[at] - 1);
+        if (entry->stream_id == stream_id && entry->shard == shard)
+            break;
+        at = (at + 1) & (control->table_size - 1);
+    }
+    return at;
+}
+
+/* Bring the local table up to `count` entries; identities never change once counted. */
+static ss_status index_entries(ss_control *control, uint32_t count)
+{
+    uint32_t size = control->table_size ? control->table_size : 256;
+    while (size < count * 2 + 2)
+        size *= 2;
+    if (size != control->table_size) {
+        uint32_t *table = calloc(size, sizeof *table);
+        if (!table)
+            return SS_NO_MEMORY;
+        free(control->table);
+        control->table = table;
+        control->table_size = size;
+        control->indexed = 0;
+    }
+    for (; control->indexed < count; control->indexed++) {
+        const ss_control_entry *entry = ss_control_entry_at(control, control->indexed);
+        control->table[table_slot(control, entry->stream_id, entry->shard)] = control->indexed + 1;
+    }
+    return SS_OK;
+}
+
+static int find(const ss_control *control, uint32_t stream_id, uint32_t shard, uint32_t *index)
+{
+    uint32_t held = control->table[table_slot(control, stream_id, shard)];
+    *index = held ? held - 1 : *index;
+    return held != 0;
+}
+
 ss_status ss_control_create(int directory, const uint8_t store_id[16], int private_memory, ss_control *out, int *hints_known)
 {
     ss_control old = {.fd = -1}, made;
@@ -213,7 +258,7 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
     header->hints_complete = hinted && old.header->hints_complete;
     header->anchor_wall_us = ss_wait_wall_us();
     header->anchor_boot_us = ss_wait_boot_us();
-    if (hinted)
+    if (hinted && atomic_load(&old.header->epoch_counter) <= FRAME_EPOCH_MAX)
         atomic_store(&header->epoch_counter, atomic_load(&old.header->epoch_counter));
     if ((status = reserve(&made, old_entries ? old_entries : 1)) != SS_OK)
         goto drop_new;
@@ -221,7 +266,13 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
     int poisoned = hinted && atomic_load(&old.header->poison) != 0;
     for (uint32_t i = 0; i < old_entries; i++) {
         const ss_control_entry *entry = ss_control_entry_at(&old, i);
-        if (atomic_load(&entry->state) != SS_LOG_RETIRED)
+        uint32_t other;
+        if (atomic_load(&entry->state) == SS_LOG_RETIRED)
+            continue;
+        /* A page that a power cut took leaves entries of nobody: two entries for one log would be two append locks for it. */
+        if ((status = index_entries(&made, kept)) != SS_OK)
+            goto drop_new;
+        if (!find(&made, entry->stream_id, entry->shard, &other))
             carry_over(ss_control_entry_at(&made, kept++), entry, poisoned);
     }
     atomic_store(&header->log_count, kept);
@@ -271,48 +322,6 @@ ss_status ss_control_retire(ss_control *control, const ss_lock_self *self)
     }
     ss_control_wake_all(control);
     return SS_OK;
-}
-
-static uint32_t table_slot(const ss_control *control, uint32_t stream_id, uint32_t shard)
-{
-    uint64_t key = (uint64_t)stream_id << 32 | shard;
-    uint32_t at = (uint32_t)((key + 1) * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (control->table_size - 1);
-    while (control->table[at]) {
-        const ss_control_entry *entry = ss_control_entry_at(control, control->table[at] - 1);
-        if (entry->stream_id == stream_id && entry->shard == shard)
-            break;
-        at = (at + 1) & (control->table_size - 1);
-    }
-    return at;
-}
-
-/* Bring the local table up to `count` entries; identities never change once counted. */
-static ss_status index_entries(ss_control *control, uint32_t count)
-{
-    uint32_t size = control->table_size ? control->table_size : 256;
-    while (size < count * 2 + 2)
-        size *= 2;
-    if (size != control->table_size) {
-        uint32_t *table = calloc(size, sizeof *table);
-        if (!table)
-            return SS_NO_MEMORY;
-        free(control->table);
-        control->table = table;
-        control->table_size = size;
-        control->indexed = 0;
-    }
-    for (; control->indexed < count; control->indexed++) {
-        const ss_control_entry *entry = ss_control_entry_at(control, control->indexed);
-        control->table[table_slot(control, entry->stream_id, entry->shard)] = control->indexed + 1;
-    }
-    return SS_OK;
-}
-
-static int find(const ss_control *control, uint32_t stream_id, uint32_t shard, uint32_t *index)
-{
-    uint32_t held = control->table[table_slot(control, stream_id, shard)];
-    *index = held ? held - 1 : *index;
-    return held != 0;
 }
 
 ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uint32_t stream_id, uint32_t shard, uint32_t durability,

@@ -13,6 +13,7 @@
 #include "streamstore.h"
 
 #define SS_CONTROL_MAGIC UINT64_C(0x0a0d1a4c54435353) /* "SSCTL" 1a 0d 0a */
+#define SS_CONTROL_POSITION_MAX (UINT64_C(1) << 62) /* no log gets there; what says so is damaged */
 enum { SS_CONTROL_LAYOUT = 1, SS_CONTROL_HEADER_SIZE = 4096, SS_CONTROL_LOGS_MAX = 1 << 18 };
 
 typedef struct {

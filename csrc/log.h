@@ -145,6 +145,7 @@ void ss_log_index_seal(ss_log *log);
 int ss_log_index_present(ss_log *log, ss_segment *segment, uint64_t end);
 
 /* log_roll.c */
+/* Above every epoch there was; more than FRAME_EPOCH_MAX where none is left. */
 uint64_t ss_log_roll_epoch(const ss_log *log);
 /* Start a segment at `base` (the tail, or lower: then [base, tail) is copied into it first). Caller holds the append lock. */
 ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t frame_size);

@@ -24,7 +24,7 @@ static ss_status sizes(const ss_log *log, const ss_entry *entries, size_t count,
             return status;
         sum += size;
     }
-    if (sum > SEGMENT_SIZE_LIMIT / 2)
+    if (sum > SEGMENT_SIZE_LIMIT / 2 || count > FRAME_ORDINAL_MAX) /* a batch stands in one segment, and its records are numbered there */
         return SS_TOO_LARGE;
     *total = sum;
     return SS_OK;
@@ -81,7 +81,10 @@ static ss_status populate(ss_log *log, uint64_t needed)
     }
     uint64_t target = (needed + ahead + 4095) & ~UINT64_C(4095);
     target = target < allocated ? target : allocated;
-    return ss_preparer_populate(segment, needed, target);
+    ss_status status = ss_preparer_populate(segment, needed, target);
+    if (status == SS_OK && atomic_load(&segment->populate_failed)) /* the preparer's part, while we waited for it */
+        status = ss_file_populate(segment->map + tail, (size_t)(needed - tail));
+    return status;
 }
 
 /* Whether the batch goes through pwrite: always on the pwrite backend; on a sync log where it spans pages, since pages that were never
@@ -175,6 +178,8 @@ static ss_status begin_epoch(ss_log *log, uint64_t size)
 {
     ss_control_entry *entry = log->entry;
     uint64_t epoch = ss_log_roll_epoch(log), tail = atomic_load(&entry->tail);
+    if (epoch > FRAME_EPOCH_MAX)
+        return SS_LIMIT;
     if (atomic_load(&entry->in_place) && atomic_load(&entry->segment_ordinal)) {
         ss_status status = ss_log_roll_writer(log);
         if (status != SS_OK)

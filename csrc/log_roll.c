@@ -21,7 +21,6 @@ uint64_t ss_log_roll_epoch(const ss_log *log)
     epoch = (epoch > counter ? epoch : counter) + 1;
     if (wall < us_2100 && wall > epoch)
         epoch = wall;
-    assert(epoch <= FRAME_EPOCH_MAX);
     return epoch;
 }
 
@@ -257,6 +256,8 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     describe_new(log, base, tail, epoch, frame_size, &facts);
     if (facts.map_size > SEGMENT_SIZE_LIMIT)
         return SS_TOO_LARGE;
+    if (epoch > FRAME_EPOCH_MAX)
+        return SS_LIMIT; /* no number is left above one that stands on disk */
     int fd;
     ss_status status = create_file(log, &ordinal, name, &fd);
     if (status != SS_OK)

@@ -147,7 +147,7 @@ ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss
     uint32_t pad = (uint32_t)counts & 7;
     uint32_t key_size = out->key_size_plus_one ? out->key_size_plus_one - 1 : 0;
     uint64_t fixed = (uint64_t)FRAME_BODY + out->attributes_size + (out->flags & FRAME_FLAG_HASH_KEY ? 16 : 0) + key_size + pad;
-    if (fixed > frame_size || out->type == 0 || !(out->flags & FRAME_FLAG_PRESENT))
+    if (fixed > frame_size || out->type == 0 || out->ordinal == 0 || !(out->flags & FRAME_FLAG_PRESENT))
         return SS_CORRUPT; /* a header whose check holds and whose sizes do not was never written by us */
     out->data_size = (uint32_t)(frame_size - fixed);
     return SS_OK;

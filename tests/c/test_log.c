@@ -269,6 +269,22 @@ static void check_closed(void)
     remove_root();
 }
 
+/* Where no epoch is left above one that stands on disk, an append is refused and nothing breaks. */
+static void check_last_epoch(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(ss_store_epoch_raise(store, (UINT64_C(1) << 52) - 1), SS_OK);
+    uint8_t byte = 1;
+    ss_entry entry = {.data = &byte, .data_size = 1, .key_size = -1};
+    ss_appended appended;
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_LIMIT);
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_LIMIT);
+    close_store(store);
+    remove_root();
+}
+
 static void check_foreign(void)
 {
     fresh_root();
@@ -297,6 +313,7 @@ int main(void)
     check_roll_and_trim();
     check_index();
     check_closed();
+    check_last_epoch();
     check_foreign();
     return check_report();
 }
