@@ -283,7 +283,8 @@ class Reader:
                     cursor.place = Place(cursor.log.state().start, place.epoch)
                     continue
                 raise self._failure(cursor, place, status, begin, stop)
-            cursor.ended = end_of_log or bool(cursor.end and following >= cursor.end)
+            # Damage behind these records is met by the next read, also where it reaches up to the end.
+            cursor.ended = not status and (end_of_log or bool(cursor.end and following >= cursor.end))
             if not records:
                 cursor.place = Place(max(following, place.position), place.epoch)
                 if not cursor.ended and following > place.position:

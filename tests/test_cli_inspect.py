@@ -281,6 +281,22 @@ def test_a_segment_that_was_cut_short_is_damage(place: Path) -> None:
     assert result.json["records"] == 300
 
 
+@pytest.mark.parametrize("merge", [[], ["--merge"]], ids=["shard by shard", "merged"])
+@pytest.mark.parametrize("cut", [False, True], ids=["overwritten", "cut off"])
+def test_damage_that_reaches_the_end_is_no_end(place: Path, cut: bool, merge: list[str]) -> None:
+    """Where the newest records are damaged, reading says so after the good ones, and does not just end."""
+    if cut:
+        first = frames(place)[COUNT - 3]
+        with open(segment(place), "r+b") as file:
+            file.truncate(first["offset"])
+    else:
+        damage_frames(place, COUNT - 3, COUNT - 1)
+    for options, code in (([], 4), (["--skip-damaged"], 4)):
+        result = run("read", place, "s", "--raw", *merge, *options)
+        assert result.code == code
+        assert result.out.splitlines() == [b"record %d" % number for number in range(COUNT - 3)]
+
+
 def test_verify_changes_nothing(place: Path) -> None:
     """Verifying a damaged store leaves every byte of its data as it is."""
     damage_frames(place, 10, 10)
