@@ -201,6 +201,17 @@ ss_status ss_log_state_get(ss_log *log, ss_log_state *out)
     return status;
 }
 
+/* Whether a suffix waits for a sync that its writer should have begun by now. What a private view keeps back it keeps back for good. */
+static int orphaned(const ss_log *log)
+{
+    const ss_control_entry *entry = log->entry;
+    if (log->store->info.private_recovery || atomic_load(&entry->tail) <= atomic_load(&entry->durable))
+        return 0;
+    if (log->durability == SS_DURABILITY_SYNC)
+        return 1;
+    return log->durability == SS_DURABILITY_INTERVAL && ss_wait_monotonic_us() - atomic_load(&entry->sync_started_us) > 2 * SS_WAIT_BOUND_US;
+}
+
 /* One look at the log for a waiter: SS_OK ends the wait. */
 static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, int endless)
 {
@@ -224,7 +235,7 @@ static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, in
     status = ss_wait_sleep(&entry->tail_event, seen, left);
     if (status == SS_TIMEOUT) {
         /* Half a second of silence: a writer may have died between publish and sync. Any live process syncs its suffix. */
-        if (log->durability == SS_DURABILITY_SYNC && atomic_load(&entry->tail) > atomic_load(&entry->durable)) {
+        if (orphaned(log)) {
             status = ss_log_sync_to(log, atomic_load(&entry->tail), 0);
             return status == SS_OK ? SS_WOULD_BLOCK : status;
         }

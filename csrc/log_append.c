@@ -147,6 +147,10 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
     if ((status = write_out(log, to, offset, size)) != SS_OK)
         return status;
     uint64_t durable = atomic_load(&entry->durable);
+    if (type == SS_FRAME_CLOSE) { /* the sync lock is held: a death in this sync is found as one in any round */
+        atomic_fetch_add(&entry->sync_number, 1);
+        atomic_store(&entry->sync_inflight, tail + size);
+    }
     if ((status = ss_log_sync_range(log, durable, tail + size)) != SS_OK)
         return status;
     atomic_store(&entry->epoch, epoch);
@@ -160,6 +164,8 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
         atomic_store(&entry->reserve_end, tail + size);
     }
     ss_log_sync_publish(log, tail + size, tail);
+    if (type == SS_FRAME_CLOSE)
+        atomic_store(&entry->sync_inflight, 0);
     if (out)
         *out = (ss_appended){.epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
     return SS_OK;

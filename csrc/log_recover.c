@@ -1,5 +1,6 @@
 /* Finding a log's end after a death of any kind, by the decision table of docs/durability.md (verdicts A to F).
  * Runs under the append lock at the first touch in an incarnation; changes no file but by a roll with copying (I8). */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "file.h"
@@ -403,7 +404,8 @@ static ss_status settle(ss_log *log, int uncertain)
         /* Nothing is written here. Bytes in doubt stay unseen on a sync stream; others become durable by our own sync, or are
          * what a read-only medium holds. */
         ss_status status = doubtful ? SS_OK : ss_log_sync_range(log, durable, tail);
-        if (!doubtful && (status == SS_OK || ss_status_code(status) == SS_READ_ONLY))
+        int error = status >> 8; /* a medium that takes no writes answers a sync so: what it shows is what it holds */
+        if (!doubtful && (status == SS_OK || error == EROFS || error == EINVAL))
             atomic_store(&entry->durable, tail);
         return SS_OK;
     }

@@ -36,8 +36,10 @@ static void sync_for_close(ss_store *store)
 {
     for (uint32_t i = 0; i < store->logs_size; i++) {
         ss_log *log = store->logs[i];
-        if (log && log->writer && atomic_load(&log->entry->state) == SS_LOG_READY)
-            ss_log_sync_to(log, atomic_load(&log->entry->tail), 0); /* a failure poisons: the next opener sees it */
+        if (!log || !log->writer || atomic_load(&log->entry->state) != SS_LOG_READY)
+            continue;
+        while (ss_log_sync_to(log, atomic_load(&log->entry->tail), 0) == SS_INTERRUPTED)
+            continue; /* a failure poisons: the next opener sees it */
     }
     ss_store_control_sync(store, 1);
 }
@@ -71,6 +73,7 @@ void ss_store_close(ss_store *store)
     ss_file_unmap(store->self.slots, SS_LOCK_FILE_SIZE);
     ss_file_close(store->lock_fd);
     ss_file_close(store->root);
+    store->lock_fd = store->root = -1;
 }
 
 void ss_store_free(ss_store *store)
@@ -91,8 +94,6 @@ void ss_store_after_fork(ss_store *store)
 {
     /* The descriptions are shared with the parent: closing our copies keeps its locks, keeping them would outlive its death. The maps
      * are not here (MADV_DONTFORK); mutexes may be held by threads that do not exist in this process, so nothing else is touched. */
-    if (atomic_load(&store->closing) == SS_STORE_LAST_SYNC)
-        return;
     atomic_store(&store->forked, 1);
     ss_file_close(store->lock_fd);
     ss_file_close(store->control.fd);

@@ -213,6 +213,69 @@ static void check_trimmed(int flags)
     remove_root();
 }
 
+/* A failed sync ends the incarnation for all; a read-only view keeps the bytes in doubt back for good; the next opener copies them and syncs
+ * the copy. */
+static void check_failed_sync(int flags)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(store, SS_DURABILITY_SYNC);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQUAL(put(log), SS_OK);
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    uint64_t durable = state_of(log).durable;
+    for (int i = 0; i < 5; i++)
+        CHECK_EQUAL(put(log), SS_OK);
+    fail_syncs = 1;
+    CHECK_EQUAL(ss_status_code(ss_log_sync(log, 0)), SS_POISONED);
+    CHECK_EQUAL(ss_status_code(ss_log_sync(log, 0)), SS_POISONED);
+    CHECK_EQUAL(ss_status_code(put(log)), SS_POISONED);
+    CHECK_EQUAL(ss_store_poison(store), EIO);
+    close_store(store);
+    unsigned before = synced[1];
+    store = open_store(flags | SS_OPEN_READ_ONLY);
+    log = open_log(store, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(state_of(log).visible, durable);
+    CHECK_EQUAL(ss_log_wait(log, durable, 700000), SS_TIMEOUT);
+    CHECK_EQUAL(state_of(log).visible, durable);
+    close_store(store);
+    CHECK_EQUAL(synced[1], before);
+    store = open_store(flags);
+    log = open_log(store, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(state_of(log).record_count, 10);
+    CHECK_EQUAL(state_of(log).segment_ordinal, 2);
+    CHECK_EQUAL(state_of(log).durable, state_of(log).tail);
+    CHECK(synced[2] > 0);
+    uint64_t found = 0;
+    CHECK_EQUAL(ss_log_seek_ordinal(log, 8, &found), SS_OK);
+    CHECK_EQUAL(found, SS_FIRST_POSITION + 7 * 152);
+    CHECK_EQUAL(put(log), SS_OK);
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    close_store(store);
+    remove_root();
+}
+
+/* Those who hold a poisoned incarnation find it ended by the next opener, and no append of theirs gets in. */
+static void check_retired(int flags)
+{
+    fresh_root();
+    ss_store *old = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(old, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(put(log), SS_OK);
+    fail_syncs = 1;
+    CHECK_EQUAL(ss_status_code(ss_log_sync(log, 0)), SS_POISONED);
+    ss_store *store = open_store(flags);
+    CHECK_EQUAL(ss_status_code(put(log)), SS_STALE);
+    CHECK_EQUAL(ss_status_code(ss_log_sync(log, 0)), SS_STALE);
+    ss_log *fresh = open_log(store, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(state_of(fresh).record_count, 1);
+    CHECK_EQUAL(put(fresh), SS_OK);
+    CHECK_EQUAL(ss_log_sync(fresh, 0), SS_OK);
+    close_store(old);
+    close_store(store);
+    remove_root();
+}
+
 int main(void)
 {
     for (int flags = 0; flags <= SS_OPEN_PWRITE; flags += SS_OPEN_PWRITE) {
@@ -220,6 +283,8 @@ int main(void)
         check_recovery(flags);
         check_read_only(flags);
         check_trimmed(flags);
+        check_failed_sync(flags);
+        check_retired(flags);
     }
     return check_report();
 }
