@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "file.h"
 #include "killpoint.h"
@@ -127,10 +128,14 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
             if (to->map) {
                 ss_record_rewrite(to->map + offset, frame, &header, (uint32_t)data_frames + 1, 0, &to->salt);
             } else {
-                uint8_t *copy = scan.buffer + (frame - scan.buffer); /* in place: the scan's private copy */
+                uint8_t *copy = malloc(header.frame_size); /* not in place: the scan's window serves the next frames too */
+                if (!copy) {
+                    status = SS_NO_MEMORY;
+                    break;
+                }
                 ss_record_rewrite(copy, frame, &header, (uint32_t)data_frames + 1, 0, &to->salt);
                 status = ss_file_write(to->fd, copy, header.frame_size, offset);
-                scan.window_size = 0; /* the window holds rewritten bytes now */
+                free(copy);
             }
             data_frames += header.type == SS_FRAME_DATA;
             SS_KILLPOINT("roll-copying");
