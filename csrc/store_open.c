@@ -44,7 +44,10 @@ static ss_status open_lock_file(ss_store *store)
     if (status != SS_OK || !writable)
         return status;
     status = ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 1);
-    return ss_status_code(status) == SS_IO ? ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 0) : status;
+    if (ss_status_code(status) != SS_IO)
+        return status;
+    store->flags |= SS_OPEN_PWRITE; /* no blocks in advance (ext2 and ext3 say they are ext4): no stores through a map */
+    return ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 0);
 }
 
 static ss_status find_or_make_manifest(ss_store *store)
@@ -118,15 +121,11 @@ static ss_status attach_writable(ss_store *store)
     return status;
 }
 
-/* Read-only: share a living incarnation where there is one and the medium lets us, else recover in private memory. */
-static ss_status attach_read_only(ss_store *store)
+static ss_status share_or_recover(ss_store *store)
 {
     int present = 0;
-    ss_status status = ss_manifest_read(store->root, store->info.read_only, store->store_id);
-    if (status != SS_OK)
-        return status;
-    status = open_lock_file(store);
-    if (status == SS_OK)
+    ss_status status;
+    if (store->lock_fd >= 0)
         ss_file_lock_held_elsewhere(store->lock_fd, SS_LOCK_BYTE_PRESENCE, &present);
     if (present) {
         int locked = 0;
@@ -149,6 +148,23 @@ static ss_status attach_read_only(ss_store *store)
     atomic_store(&store->self.slots[1].generation, 1);
     store->info.private_recovery = 1;
     return ss_control_create(store->root, store->store_id, 1, &store->control, &store->info.hints_known);
+}
+
+/* Read-only: share a living incarnation where there is one and the medium lets us, else recover in private memory. */
+static ss_status attach_read_only(ss_store *store)
+{
+    ss_status status = ss_manifest_read(store->root, store->info.read_only, store->store_id);
+    if (status != SS_OK)
+        return status;
+    /* In turn with other openers where we may: one that is half-way holds the store, and has no incarnation to share yet. */
+    status = open_lock_file(store);
+    if (status == SS_OK && (status = ss_file_lock_wait(store->lock_fd, SS_LOCK_BYTE_OPEN)) == SS_INTERRUPTED)
+        return status;
+    int in_turn = status == SS_OK;
+    status = share_or_recover(store);
+    if (in_turn)
+        ss_file_unlock(store->lock_fd, SS_LOCK_BYTE_OPEN);
+    return status;
 }
 
 ss_status ss_store_open(const char *path, int flags, ss_store **out)
@@ -183,7 +199,7 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
     if ((status = ss_file_mmap_safe(store->root, &safe)) != SS_OK)
         goto fail;
     store->processors = ss_wait_processors();
-    store->mmap_ok = safe && !(flags & SS_OPEN_PWRITE);
+    store->mmap_ok = safe && !(store->flags & SS_OPEN_PWRITE);
     atomic_store(&store->wall_checked_us, 0);
     memcpy(store->info.store_id, store->store_id, 16);
     store->info.incarnation = store->control.header->incarnation;
