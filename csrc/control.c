@@ -188,6 +188,9 @@ static ss_status new_memory(int directory, int private_memory, ss_control *out)
             status = ss_file_allocate(fd, SS_CONTROL_HEADER_SIZE, 0);
         if (status == SS_OK)
             status = ss_file_map(fd, MAP_SIZE, 1, &map);
+        /* Where no block was promised, a full disk says so here and not as SIGBUS. */
+        if (status == SS_OK && (status = ss_file_populate(map, SS_CONTROL_HEADER_SIZE)) != SS_OK)
+            ss_file_unmap(map, MAP_SIZE);
     }
     if (status != SS_OK) {
         ss_file_close(fd);

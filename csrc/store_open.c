@@ -104,7 +104,8 @@ static ss_status map_slots(ss_store *store, int private_memory)
         return status;
     ss_file_map_dont_fork(map, SS_LOCK_FILE_SIZE);
     store->self = (ss_lock_self){.fd = store->lock_fd, .slots = map, .closing = &store->closing};
-    return SS_OK;
+    /* Where no block was promised, a full disk says so here and not as SIGBUS. The caller unmaps. */
+    return private_memory || store->info.read_only ? SS_OK : ss_file_populate(map, SS_LOCK_FILE_SIZE);
 }
 
 static ss_status attach_writable(ss_store *store)

@@ -1,4 +1,4 @@
-"""Starting the programs beside this file, and the seed of a test: one that is drawn in the long runs, fixed in the short.
+"""Starting the programs beside this file, and the seed of a test: drawn in the long runs, fixed in the short.
 
 A program that ends by a signal nobody sent (SIGBUS, SIGSEGV, SIGABRT of an assert) fails the test like any other end.
 """
@@ -17,8 +17,9 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 STRESS = pytest.mark.stress
-# Several programs in another PID namespace, as a container has; only root may.
+# A program of another PID namespace, as in a container, and one whose mounts are its own; only root may.
 ELSEWHERE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+MOUNTS_ALONE = ["unshare", "--mount"]
 
 
 def seed(short: bool) -> int:
@@ -26,6 +27,12 @@ def seed(short: bool) -> int:
     chosen = int(os.environ.get("STREAMSTORE_SEED", "1" if short else str(secrets.randbelow(1 << 30))))
     print(f"seed {chosen} (STREAMSTORE_SEED={chosen} for the same once more)")
     return chosen
+
+
+def skip_without(prefix: list[str]) -> None:
+    """Skip the test where this user, or this kernel, makes no such namespace."""
+    if os.geteuid() != 0 or subprocess.run([*prefix, "true"], capture_output=True).returncode != 0:
+        pytest.skip(f"{' '.join(prefix)} needs root, and a kernel that lets it")
 
 
 def program(name: str, *arguments: Any, before: list[str] | None = None, **options: Any) -> subprocess.Popen[str]:

@@ -24,7 +24,7 @@ def test_random_kills_of_writers_and_tailers(tmp_path: Path, kills: int, durabil
 
 @STRESS
 def test_kills_at_exact_points_of_the_core(tmp_path: Path) -> None:
-    """Every point of the core at which a process can die, in drawn modes, backends and PID namespaces, ten times over."""
+    """Every point of the core at which a process can die, ten times, in drawn modes, backends and PID namespaces."""
     name = "build/c/kill/kill_points"
     subprocess.run(["make", "-s", name], cwd=ROOT, check=True)
     program = [str(ROOT / name), str(seed(False)), "10"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from running import ELSEWHERE, STRESS, output, program, seed
+from running import ELSEWHERE, STRESS, output, program, seed, skip_without
 
 WRITERS = 4
 Sighting = tuple[int, int, str]
@@ -39,12 +38,6 @@ def check(told: list[list[str]], tails: list[list[Sighting]]) -> None:
             newest[shard, writer] = n
 
 
-def namespaces() -> None:
-    """Skip where nobody may make a PID namespace."""
-    if os.geteuid() != 0 or subprocess.run([*ELSEWHERE, "true"], capture_output=True).returncode != 0:
-        pytest.skip("making a PID namespace needs root, and a kernel that lets it")
-
-
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["one-namespace", "two-namespaces"])
 @pytest.mark.parametrize("shards", [1, 16])
 @pytest.mark.parametrize("durability", ["sync", "interval", "process"])
@@ -54,7 +47,7 @@ def test_four_writers_and_two_tailers(
 ) -> None:
     """Every record that was acknowledged is seen by each tailer, once and in order, and no other."""
     if elsewhere:
-        namespaces()
+        skip_without(ELSEWHERE)
     path, chosen = tmp_path / "store", seed(count < 1000)
     create(path, shards, durability)
     total = str(WRITERS * count)
@@ -74,7 +67,7 @@ def test_four_writers_and_two_tailers(
 @pytest.mark.parametrize("durability", ["sync", "process"])
 def test_a_writer_killed_in_another_namespace(tmp_path: Path, kills: int, durability: str) -> None:
     """Whatever locks it held, a writer of this namespace goes on within a second of its death."""
-    namespaces()
+    skip_without(ELSEWHERE)
     import streamstore
 
     path = tmp_path / "store"
@@ -84,7 +77,8 @@ def test_a_writer_killed_in_another_namespace(tmp_path: Path, kills: int, durabi
         stream = store.stream("s")
         for i in range(kills):
             victim = program("write_and_tail.py", path, "hold", "--writer", i, "--seed", chosen, before=ELSEWHERE)
-            assert victim.stdout and victim.stdout.readline() == "ready\n"
+            assert victim.stdout
+            assert victim.stdout.readline() == "ready\n"
             for _ in range(20 + 7 * i % 30):
                 stream.put_record(b"here", "key")
             os.kill(victim.pid, signal.SIGKILL)  # and with it, by the kernel, the whole namespace
