@@ -75,6 +75,7 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
 static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segment **out, uint64_t *end)
 {
     ss_segment *picked = NULL;
+    uint64_t next_base = 0;
     for (size_t i = 0;; i++) {
         ss_segment *segment;
         uint64_t segment_end;
@@ -86,6 +87,14 @@ static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segm
                 ss_log_table_release(log, picked);
             return status;
         }
+        if (picked && segment->facts.base != next_base) { /* the table moved under the walk (a trim, a cut): walk it again */
+            ss_log_table_release(log, segment);
+            ss_log_table_release(log, picked);
+            picked = NULL;
+            i = SIZE_MAX;
+            continue;
+        }
+        next_base = segment_end;
         uint64_t begins = key == BY_TIME ? segment->facts.floor_arrival : segment->facts.base_ordinal;
         if (picked && begins >= value) {
             ss_log_table_release(log, segment);

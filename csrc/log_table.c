@@ -5,6 +5,7 @@
 #include "file.h"
 #include "log.h"
 
+enum { LIST_FROM = 64 };        /* this many unknown ordinals and more are looked for in the directory */
 enum { OPEN_FILES_MAX = 256 }; /* read descriptors kept by one store; more are closed after each use */
 
 /* References are counted under the table mutex; the table owns one of each segment in it. */
@@ -111,19 +112,45 @@ static uint64_t active_ordinal(const ss_log *log)
     return atomic_load_explicit(&log->entry->segment_ordinal, memory_order_acquire);
 }
 
+static void drop_before(ss_log *log, uint64_t position)
+{
+    size_t dropped = 0;
+    while (dropped + 1 < log->table_count && log->table[dropped + 1]->facts.base <= position)
+        drop_reference(log->table[dropped++]);
+    log->table_count -= dropped;
+    for (size_t i = 0; i < log->table_count; i++)
+        log->table[i] = log->table[i + dropped];
+}
+
+/* Let go of what another process trimmed, whose blocks a map or descriptor here would keep, and of maps that readers no longer need. */
+static void let_go(ss_log *log)
+{
+    uint64_t durable = atomic_load(&log->entry->durable);
+    drop_before(log, atomic_load(&log->entry->start));
+    for (size_t i = 0; i + 1 < log->table_count; i++) {
+        ss_segment *segment = log->table[i];
+        if (segment->map && !segment->writable && segment->refs == 1 && log->table[i + 1]->facts.base <= durable)
+            ss_segment_unmap(segment);
+    }
+}
+
 /* Take notice of segments made since the last look, up to `current`. The mutex is held. */
 static ss_status refresh(ss_log *log, uint64_t current)
 {
+    if (log->table_count > 1 && log->table[1]->facts.base <= atomic_load_explicit(&log->entry->start, memory_order_relaxed))
+        let_go(log);
     if (log->table_newest >= current)
         return SS_OK;
     ss_status status = SS_OK;
-    if (log->table_newest == 0) {
+    let_go(log);
+    if (log->table_newest == 0 || current - log->table_newest > LIST_FROM) {
         uint64_t *ordinals;
         size_t count;
         if ((status = ss_log_table_list(log, &ordinals, &count)) != SS_OK)
             return status;
         for (size_t i = 0; i < count && status == SS_OK && ordinals[i] <= current; i++)
-            status = add_ordinal(log, ordinals[i]);
+            if (ordinals[i] > log->table_newest)
+                status = add_ordinal(log, ordinals[i]);
         free(ordinals);
     } else {
         for (uint64_t ordinal = log->table_newest + 1; ordinal <= current && status == SS_OK; ordinal++)
@@ -305,11 +332,6 @@ void ss_log_table_trim_maps(ss_log *log)
 void ss_log_table_drop_before(ss_log *log, uint64_t position)
 {
     pthread_mutex_lock(&log->table_mutex);
-    size_t dropped = 0;
-    while (dropped + 1 < log->table_count && log->table[dropped + 1]->facts.base <= position)
-        drop_reference(log->table[dropped++]);
-    log->table_count -= dropped;
-    for (size_t i = 0; i < log->table_count; i++)
-        log->table[i] = log->table[i + dropped];
+    drop_before(log, position);
     pthread_mutex_unlock(&log->table_mutex);
 }

@@ -269,6 +269,50 @@ static void check_closed(void)
     remove_root();
 }
 
+/* Maps and descriptors of this process on files that are unlinked, whose blocks they keep. */
+static int deleted_files(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[512], path[512];
+    int found = 0;
+    while (maps && fgets(line, sizeof line, maps))
+        found += strstr(line, ".seg (deleted)") != NULL;
+    if (maps)
+        fclose(maps);
+    for (int fd = 0; fd < 200; fd++) {
+        snprintf(line, sizeof line, "/proc/self/fd/%d", fd);
+        ssize_t size = readlink(line, path, sizeof path - 1);
+        path[size > 0 ? size : 0] = 0;
+        found += strstr(path, ".seg (deleted)") != NULL;
+    }
+    return found;
+}
+
+/* A handle that only reads lets go of what another one trims: nothing keeps the blocks of unlinked files. */
+static void check_reader_lets_go(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE), *beside = open_store(0);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS), *reader = open_log(beside, SS_DURABILITY_PROCESS);
+    for (uint64_t round = 0; round < 4; round++) {
+        for (uint64_t n = round * 100; n < round * 100 + 100; n++)
+            put(log, n);
+        read_all(reader, 0, round * 100 + 100);
+        if (round < 3)
+            CHECK_EQUAL(ss_log_roll(log, 0), SS_OK);
+    }
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    uint64_t freed = 0;
+    CHECK_EQUAL(ss_log_trim(log, state.segment_base, &freed), SS_OK);
+    CHECK(deleted_files() > 0);
+    read_all(reader, 300, 100);
+    CHECK_EQUAL(deleted_files(), 0);
+    close_store(store);
+    close_store(beside);
+    remove_root();
+}
+
 /* Where no epoch is left above one that stands on disk, an append is refused and nothing breaks. */
 static void check_last_epoch(void)
 {
@@ -314,6 +358,7 @@ int main(void)
     check_index();
     check_closed();
     check_last_epoch();
+    check_reader_lets_go();
     check_foreign();
     return check_report();
 }
