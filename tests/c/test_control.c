@@ -1,4 +1,5 @@
-/* The control file: made, attached to, grown; what the next incarnation takes over from it, and what a damaged one may not do to us. */
+/* The control file: made, attached to, grown; what the next incarnation takes over from it, and what a damaged one
+ * may not do to us. */
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <stdlib.h>
@@ -244,7 +245,8 @@ static void put32(size_t offset, uint32_t value)
     scratch_write("control", &value, sizeof value, offset);
 }
 
-/* A damaged or hostile old file is no hint at all, or hints within its bounds; never a crash, never a refusal to open. */
+/* A damaged or hostile old file is no hint at all, or hints within its bounds; never a crash, never a refusal to
+ * open. */
 static void check_hostile_files(void)
 {
     fresh();

@@ -1,4 +1,5 @@
-/* Takeover locks between processes: taken from the dead, never from the living or the stopped, and a slot's next holder is somebody else. */
+/* Takeover locks between processes: taken from the dead, never from the living or the stopped, and a slot's next
+ * holder is somebody else. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ typedef struct {
 static board *shared;
 static const _Atomic int open_store = 0;
 
-/* A handle as another process, or another store handle of this one, would have it: its own description of the lock file. */
+/* A handle as another process, or another store handle of this one, would have it: its own description of the lock
+ * file. */
 static ss_lock_self attach(void)
 {
     void *map;
@@ -214,7 +216,8 @@ static void check_damaged_words(void)
 
 enum { WRITERS = 4, TURNS = 3000 };
 
-/* Writers that count under the lock, some of them killed with it in their hands: no count is lost, nobody stands still. */
+/* Writers that count under the lock, some of them killed with it in their hands: no count is lost, nobody stands
+ * still. */
 static void check_many(void)
 {
     fresh();

@@ -127,7 +127,8 @@ static void check_limits(void)
     CHECK_EQUAL(size_of(0, SS_KEY_SIZE_MAX, SIZE_MAX - 1000, UINT64_MAX), SS_TOO_LARGE);
 }
 
-/* Recovery's rule, as docs/format.md has it: the declared frame if the header holds, else the header, has a zero word. */
+/* Recovery's rule, as docs/format.md has it: the declared frame if the header holds, else the header, has a zero
+ * word. */
 static int tear_possible(const uint8_t *bytes, uint64_t size)
 {
     ss_record_header header;
@@ -138,7 +139,8 @@ static int tear_possible(const uint8_t *bytes, uint64_t size)
     return found;
 }
 
-/* Any words of a frame may be missing after a power cut, and space was zero before: the frame then does not hold, and shows a zero word. */
+/* Any words of a frame may be missing after a power cut, and space was zero before: the frame then does not hold, and
+ * shows a zero word. */
 static void check_tears(void)
 {
     static framed f;
@@ -320,6 +322,10 @@ static void check_rewrite(void)
     CHECK_BYTES(moved + FRAME_BODY, f.bytes + FRAME_BODY, f.size - FRAME_BODY);
     CHECK_EQUAL(ss_record_read_header(moved, 4096, &other, &header), SS_OK);
     CHECK_EQUAL(header.durable, 0);
+    ss_record_rewrite(f.bytes, moved, &header, 5, 128, &salt); /* and back */
+    CHECK_EQUAL(ss_record_read_header(f.bytes, 4096, &salt, &header), SS_OK);
+    CHECK_EQUAL(header.durable, 128);
+    CHECK_EQUAL(header.ordinal, 5);
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* Recovery, verdict by verdict, from files damaged by hand: where the log ends, what is still read, what is reported, and that a second
- * recovery finds the same. docs/durability.md has the table. */
+/* Recovery, verdict by verdict, from files damaged by hand: where the log ends, what is still read, what is reported,
+ * and that a second recovery finds the same. docs/durability.md has the table. */
 #define _GNU_SOURCE
 #include <stddef.h>
 #include <sys/mman.h>
@@ -154,7 +154,8 @@ static void check_content(const uint8_t *buffer, const ss_record *record, uint64
     }
 }
 
-/* Every record that is left, and the damage reported once, with its range. Returns the number of the record after the last. */
+/* Every record that is left, and the damage reported once, with its range. Returns the number of the record after the
+ * last. */
 static uint64_t read_all(ss_log *log, const expectation *expected)
 {
     static uint8_t buffer[128 << 10];
@@ -365,11 +366,20 @@ static void check_clean_close(void)
         CHECK_EQUAL(report.copied_bytes, 0);
         close_store(store); /* nothing was written, so it stays as it was */
     }
+    scratch_resize(SECOND, ROOM); /* a roll that never committed: its writer may have written here too */
+    ss_store *rolled = open_store(0);
+    ss_log_state left;
+    ss_recovery report;
+    ss_log *found = open_log(rolled, SS_DURABILITY_SYNC);
+    CHECK_EQUAL(ss_log_state_get(found, &left), SS_OK);
+    ss_log_recovery_get(found, &report);
+    CHECK_EQUAL(report.in_place, 0);
+    close_store(rolled);
+    scratch_delete(SECOND);
     const uint8_t one = 1; /* zeros alone must follow a clean end */
     scratch_write(SEGMENT, &one, 1, file_offset(past->positions[TOTAL]) + 5000);
     ss_store *store = open_store(0);
     ss_log *log = open_log(store, SS_DURABILITY_SYNC);
-    ss_recovery report;
     ss_log_state state;
     CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
     ss_log_recovery_get(log, &report);
@@ -435,7 +445,8 @@ static void check_in_doubt(void)
     check_copied(past->positions[SYNCED]);
 }
 
-/* A read-only handle that is alone recovers in private memory: a sync stream shows nothing in doubt, and no byte changes. */
+/* A read-only handle that is alone recovers in private memory: a sync stream shows nothing in doubt, and no byte
+ * changes. */
 static void check_read_only(void)
 {
     for (int doubt = 0; doubt < 2; doubt++) {

@@ -1,4 +1,5 @@
-/* Walking a file that may be torn, damaged, short or hostile: frames, the next one behind damage, zeros, and the tear rule. */
+/* Walking a file that may be torn, damaged, short or hostile: frames, the next one behind damage, zeros, and the tear
+ * rule. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 

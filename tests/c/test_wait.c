@@ -1,4 +1,5 @@
-/* Event words and bounded sleeps: no wake is lost, no sleep outlasts its bound, and nobody pays for a sleeper that is not there. */
+/* Event words and bounded sleeps: no wake is lost, no sleep outlasts its bound, and nobody pays for a sleeper that is
+ * not there. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
