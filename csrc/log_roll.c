@@ -255,7 +255,8 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     ss_segment_facts facts;
     assert(base <= tail && base % 8 == 0);
     /* Guards a kill anywhere below: the next owner sees the reservation and rolls once more. */
-    if (atomic_load(&entry->reserve_end) == tail)
+    int whole = atomic_load(&entry->reserve_end) == tail;
+    if (whole)
         atomic_store(&entry->reserve_end, tail + 8);
     SS_KILLPOINT("roll-reserved");
     describe_new(log, base, tail, epoch, frame_size, &facts);
@@ -281,12 +282,17 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
         status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0);
         segment->opened_at_sync = atomic_load(&entry->sync_number);
     }
-    if (status == SS_OK)
+    int begun = status == SS_OK;
+    if (begun)
         status = commit(log, segment, base, tail);
     if (status != SS_OK) {
         ss_segment_free(segment);
         if (ss_status_code(status) != SS_POISONED)
-            ss_file_unlink(log->store->root, name); /* no header was written: it never counted */
+            ss_file_unlink(log->store->root, name); /* nobody entered it: it never counted */
+        /* Full before a byte was written: smaller appends may go on here. Once a header may be on disk none may: a power cut could bring
+         * the unlinked file back, and with it the cut at this tail. */
+        if (whole && !begun)
+            atomic_store(&entry->reserve_end, tail);
         return status;
     }
     SS_KILLPOINT("roll-committed");

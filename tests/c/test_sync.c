@@ -75,6 +75,17 @@ int msync(void *address, size_t size, int flags)
     return (int)syscall(SYS_msync, address, size, flags);
 }
 
+static _Atomic int disk_full;
+
+int fallocate(int fd, int mode, off_t offset, off_t size)
+{
+    if (disk_full) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_fallocate, fd, mode, offset, size);
+}
+
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk)
 {
     (void)info, (void)kind, (void)walk;
@@ -276,6 +287,30 @@ static void check_retired(int flags)
     remove_root();
 }
 
+/* Where a roll finds the disk full, what still fits in the segment goes on there; with space again the roll comes. */
+static void check_full_disk(int flags)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(put(log), SS_OK);
+    static const uint8_t data[255 << 10] = {1};
+    ss_entry entry = {.data = data, .data_size = sizeof data, .key_size = -1};
+    ss_appended appended;
+    disk_full = 1;
+    for (int i = 0; i < 3; i++)
+        CHECK_EQUAL(ss_status_code(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended)), SS_FULL);
+    CHECK_EQUAL(put(log), SS_OK);
+    CHECK_EQUAL(state_of(log).segment_ordinal, 1);
+    CHECK_EQUAL(state_of(log).record_count, 2);
+    disk_full = 0;
+    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_OK);
+    CHECK_EQUAL(state_of(log).segment_ordinal, 2);
+    CHECK_EQUAL(state_of(log).record_count, 3);
+    close_store(store);
+    remove_root();
+}
+
 int main(void)
 {
     for (int flags = 0; flags <= SS_OPEN_PWRITE; flags += SS_OPEN_PWRITE) {
@@ -286,5 +321,6 @@ int main(void)
         check_failed_sync(flags);
         check_retired(flags);
     }
+    check_full_disk(0); /* the pwrite backend never allocates */
     return check_report();
 }
