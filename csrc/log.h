@@ -121,6 +121,8 @@ void ss_log_table_forget(ss_log *log);
 ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, uint64_t *end);
 /* A reference to the i-th live segment, not necessarily open; SS_NOT_FOUND past the last. */
 ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end);
+/* The lowest base of a live segment above `position`, at most `limit`. */
+uint64_t ss_log_table_next_base(ss_log *log, uint64_t position, uint64_t limit);
 void ss_log_table_release(ss_log *log, ss_segment *segment);
 /* Put a segment this process just made; takes over the caller's reference as the table's own and cuts what it cuts. */
 ss_status ss_log_table_add(ss_log *log, ss_segment *segment);

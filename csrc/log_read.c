@@ -99,6 +99,14 @@ static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uin
     return SS_OK;
 }
 
+/* No segment holds `position`, though it was never trimmed: the damage goes to where the next one begins. */
+static ss_status report_missing(reading *r, uint64_t position)
+{
+    r->result->damage_begin = position;
+    r->result->damage_end = r->result->next_position = ss_log_table_next_base(r->log, position, r->result->visible);
+    return SS_CORRUPT;
+}
+
 static ss_status read_from(reading *r, uint64_t position)
 {
     ss_read_result *result = r->result;
@@ -107,7 +115,7 @@ static ss_status read_from(reading *r, uint64_t position)
         uint64_t segment_end;
         ss_status status = ss_log_table_find(r->log, position, &segment, &segment_end);
         if (status != SS_OK)
-            return status;
+            return status == SS_CORRUPT ? report_missing(r, position) : status;
         uint64_t end = segment_end < result->visible ? segment_end : result->visible;
         end = end < r->stop ? end : r->stop;
         status = read_segment(r, segment, end, &position);

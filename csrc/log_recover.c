@@ -15,6 +15,8 @@ typedef struct {
     size_t count;
     uint64_t next_ordinal;
     int later_files;    /* files beyond the last live segment: an unfinished roll */
+    int damaged_first;  /* a header older than every live one was committed and no longer holds */
+    int damaged_last;   /* one newer than every live one */
     uint64_t known;     /* highest durable end proven: watermark, frames' claims, copied ends */
     uint64_t epoch;     /* highest seen anywhere, also in what is dropped */
     uint64_t records;
@@ -47,10 +49,14 @@ static ss_status load_segment(recovery *r, uint64_t ordinal)
     ss_status status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts);
     int code = ss_status_code(status);
     r->later_files = code != SS_OK;
-    if (code == SS_NOT_FOUND || code == SS_CORRUPT)
-        return SS_OK; /* never committed; or damaged, and then its range reads as damage up to the next base */
+    if (code == SS_CORRUPT) { /* its range reads as damage, up to the next base or to what is known durable */
+        r->damaged_first |= r->count == 0;
+        r->damaged_last = 1;
+        return SS_OK;
+    }
     if (status != SS_OK)
-        return status;
+        return code == SS_NOT_FOUND ? SS_OK : status; /* never committed */
+    r->damaged_last = 0;
     raise_to(&r->epoch, facts.epoch);
     while (r->count && r->live[r->count - 1]->facts.base >= facts.base)
         ss_segment_free(r->live[--r->count]);
@@ -337,12 +343,33 @@ static void look_around(recovery *r)
     }
 }
 
+/* No segment stands. A log that was known durable somewhere was not always empty: its files are gone or damaged, and numbers go on behind. */
+static void find_nothing(recovery *r)
+{
+    uint64_t frame, hint = ss_control_watermark_load(r->log->entry, &frame), start = r->log->start_position;
+    start = start > SS_FIRST_POSITION ? start : SS_FIRST_POSITION;
+    r->end = r->known = hint > start ? hint : start; /* every segment trimmed: numbers go on where they were */
+    if (r->end > start) {
+        r->report.verdict = 'F';
+        r->report.damage_bytes = r->end - start;
+    }
+}
+
+/* Where reading may begin. A stream's trim horizon is in the catalog, so what lies between it and the first segment is missing; the
+ * catalog's own is its first segment, unless a damaged header stands before that. */
+static uint64_t find_start(const recovery *r)
+{
+    uint64_t start = r->log->start_position > SS_FIRST_POSITION ? r->log->start_position : SS_FIRST_POSITION;
+    int from_first = r->count && r->log->stream_id == 0 && !r->damaged_first && r->live[0]->facts.base > start;
+    return from_first ? r->live[0]->facts.base : start;
+}
+
 /* Make what was found this incarnation's state. */
 static void enter(recovery *r)
 {
     ss_control_entry *entry = r->log->entry;
     const ss_segment *active = r->count ? r->live[r->active] : NULL;
-    uint64_t first = r->count ? r->live[0]->facts.base : SS_FIRST_POSITION, start = r->log->start_position;
+    uint64_t start = find_start(r);
     uint64_t hint_frame, hint = ss_control_watermark_load(entry, &hint_frame);
     int clean = atomic_load(&entry->carried) == SS_CARRIED_CLEAN && r->report.verdict == 'A' && hint == r->end && !r->later_files &&
                 r->active + 1 == r->count;
@@ -356,8 +383,8 @@ static void enter(recovery *r)
     atomic_store(&entry->last_frame, r->last_frame);
     atomic_store(&entry->epoch, r->epoch);
     atomic_store(&entry->closed, (uint32_t)r->closed);
-    atomic_store(&entry->start, start > first ? start : first);
-    atomic_store(&entry->start_record_count, r->count ? r->live[0]->facts.base_ordinal : 0);
+    atomic_store(&entry->start, start);
+    atomic_store(&entry->start_record_count, r->count && start > SS_FIRST_POSITION ? r->live[0]->facts.base_ordinal : 0);
     atomic_store(&entry->segment_base, active ? active->facts.base : r->end);
     atomic_store(&entry->segment_base_ordinal, active ? active->facts.base_ordinal : 0);
     atomic_store(&entry->next_ordinal, r->next_ordinal);
@@ -436,8 +463,11 @@ ss_status ss_log_recover(ss_log *log)
         status = adopt_header(&r);
     if (status == SS_OK && r.count)
         status = find_end(&r);
-    else if (status == SS_OK && log->start_position > SS_FIRST_POSITION)
-        r.end = r.known = log->start_position; /* every segment was trimmed: numbers go on where they were */
+    else if (status == SS_OK)
+        find_nothing(&r);
+    uint64_t frame;
+    if (status == SS_OK && r.damaged_last && !ss_control_watermark_load(log->entry, &frame))
+        status = SS_CORRUPT; /* the newest header is damaged and nothing says how far its segment went: no end can be told */
     if (status == SS_OK)
         status = measure_allocated(log, &r);
     if (status == SS_OK) {

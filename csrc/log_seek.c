@@ -143,6 +143,10 @@ ss_status ss_log_seek_boundary(ss_log *log, uint64_t position, uint64_t visible,
         return SS_OK;
     }
     ss_status status = ss_log_table_find(log, position, &segment, &end);
+    if (status == SS_CORRUPT) {
+        *out = position & ~UINT64_C(7); /* nothing stands here, and it was not trimmed: reading from here reports it */
+        return SS_OK;
+    }
     if (status != SS_OK)
         return status;
     end = end < visible ? end : visible;

@@ -211,7 +211,7 @@ ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, ui
                 high = middle;
         }
         if (low == 0) {
-            status = SS_TRIMMED;
+            status = position < atomic_load(&log->entry->start) ? SS_TRIMMED : SS_CORRUPT; /* below every segment, yet not trimmed */
             break;
         }
         ss_segment *segment = log->table[low - 1];
@@ -232,6 +232,16 @@ ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, ui
     }
     pthread_mutex_unlock(&log->table_mutex);
     return status;
+}
+
+uint64_t ss_log_table_next_base(ss_log *log, uint64_t position, uint64_t limit)
+{
+    pthread_mutex_lock(&log->table_mutex);
+    uint64_t next = limit;
+    for (size_t i = log->table_count; i-- > 0 && log->table[i]->facts.base > position;)
+        next = log->table[i]->facts.base < limit ? log->table[i]->facts.base : limit;
+    pthread_mutex_unlock(&log->table_mutex);
+    return next;
 }
 
 ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end)

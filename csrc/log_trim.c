@@ -131,8 +131,8 @@ static void note(verification *v, const ss_segment *segment, uint64_t begin, uin
     if (v->count < v->limit)
         v->damage[v->count] = (ss_damage){.begin = begin,
                                           .end = end,
-                                          .segment_ordinal = segment->facts.ordinal,
-                                          .file_offset = ss_segment_offset(segment, begin),
+                                          .segment_ordinal = segment ? segment->facts.ordinal : 0,
+                                          .file_offset = segment ? ss_segment_offset(segment, begin) : 0,
                                           .first_ordinal = v->ordinal};
     v->count++;
 }
@@ -184,7 +184,15 @@ ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *da
         while (begin < end && status == SS_OK) {
             ss_segment *segment;
             uint64_t segment_end;
-            if ((status = ss_log_table_find(log, begin, &segment, &segment_end)) != SS_OK)
+            status = ss_log_table_find(log, begin, &segment, &segment_end);
+            if (status == SS_CORRUPT) { /* a whole segment is missing, or its header is damaged */
+                uint64_t next = ss_log_table_next_base(log, begin, end);
+                note(&v, NULL, begin, next);
+                begin = next;
+                status = SS_OK;
+                continue;
+            }
+            if (status != SS_OK)
                 break;
             uint64_t to = segment_end < end ? segment_end : end;
             status = verify_segment(log, segment, begin, to, &v, &sums);

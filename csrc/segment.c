@@ -55,12 +55,27 @@ static int all_zero(const uint8_t *bytes, size_t size)
     return 1;
 }
 
+/* A header that was being written when the power went, and so was never committed: a sector that must hold something is still zero. One that
+ * was committed and then damaged has its magic, its check and its description's sectors. */
+static int torn(const uint8_t *header)
+{
+    enum { SECTOR = 512 };
+    uint32_t size = format_load32(header + SEGMENT_DESCRIPTION_SIZE);
+    if (format_load64(header + SEGMENT_MAGIC) == 0 || format_load64(header + SEGMENT_CHECK) == 0)
+        return 1;
+    size_t used = SEGMENT_DESCRIPTION + (size <= SS_DESCRIPTION_SIZE_MAX ? size : 0);
+    for (size_t sector = 0; sector + SECTOR <= used; sector += SECTOR)
+        if (all_zero(header + sector, SECTOR))
+            return 1;
+    return 0;
+}
+
 ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts)
 {
     if (format_load64(header + SEGMENT_MAGIC) != SEGMENT_MAGIC_VALUE)
-        return all_zero(header, SS_SEGMENT_HEADER_SIZE) ? SS_NOT_FOUND : SS_CORRUPT;
+        return torn(header) ? SS_NOT_FOUND : SS_CORRUPT;
     if (format_load64(header + SEGMENT_CHECK) != ss_xxh3_64_seeded(header, SEGMENT_CHECK, 0))
-        return SS_CORRUPT;
+        return torn(header) ? SS_NOT_FOUND : SS_CORRUPT;
     if (format_load32(header + SEGMENT_VERSION) != SS_FORMAT_VERSION || format_load32(header + SEGMENT_INCOMPAT) != 0)
         return SS_FORMAT;
     memcpy(facts->store_id, header + SEGMENT_STORE_ID, 16);

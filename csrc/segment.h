@@ -63,7 +63,7 @@ void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGME
 uint64_t ss_segment_ordinal(const char *name);
 
 void ss_segment_encode_header(const ss_segment_facts *facts, uint8_t header[SS_SEGMENT_HEADER_SIZE]);
-/* SS_NOT_FOUND: all zero, never committed. SS_CORRUPT, SS_FORMAT, SS_FOREIGN otherwise. `description` points into `header`. */
+/* SS_NOT_FOUND: zero or torn, never committed. SS_CORRUPT: committed, then damaged; SS_FORMAT, SS_FOREIGN otherwise. `description` points into `header`. */
 ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts);
 /* Read and check the header of the segment at `name` under `root`; identity must match. */
 ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id, uint32_t shard,
