@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import proof
+
 import streamstore
 
 KIB = 1024
