@@ -95,7 +95,7 @@ def test_the_core_recovers_and_reads_a_golden_shard(name, read_only, tmp_path):
     case = CASES[name]
     make_store(tmp_path, {path.name: path.read_bytes() for path in (GOLDEN / name).glob("*.seg")})
     with Core(tmp_path, read_only=read_only) as core:
-        log = core.log(1, 0)
+        log = core.log(1, 0, start=case.start)
         state = log.state()
         assert log.recovery().verdict == ord(case.verdict)
         assert state.tail == case.frames[-1].position + case.frames[-1].size
@@ -116,7 +116,7 @@ def test_a_read_only_look_changes_nothing(name, tmp_path):
     make_store(tmp_path, CASES[name].files)
     before = tree_hash(tmp_path)
     with Core(tmp_path, read_only=True) as core:
-        core.log(1, 0).read()
+        core.log(1, 0, start=CASES[name].start).read()
     assert tree_hash(tmp_path) == before
 
 
@@ -231,7 +231,7 @@ def test_a_golden_index_is_believed_only_if_it_holds(tmp_path):
         hint = v1.ControlEntry(1, 0, 0, last.position + last.size, last.position)
         (root / "control").write_bytes(v1.encode_control(cases.STORE_ID, [hint], 1))
         with Core(root, read_only=True) as core:
-            log = core.log(1, 0)
+            log = core.log(1, 0, start=case.start)
             assert log.segments()[0].index_present == present
             for frame in records(case.frames[:4]):
                 assert log.seek_time(frame.arrival_us) == frame.position

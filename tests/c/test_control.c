@@ -258,7 +258,8 @@ static void check_hostile_files(void)
         ss_control_close(&control);
         put32(offsetof(ss_control_header, log_count), counts[i]);
         control = create(1);
-        CHECK_EQUAL(control.header->log_count, counts[i] == 3 ? 3 : 4); /* what was never written names one log, if any */
+        CHECK_EQUAL(control.header->log_count,
+                    counts[i] == 3 ? 3 : 4); /* what was never written names one log, if any */
         ss_control_close(&control);
         /* Who attaches to a living one looks where its counts say: they must lie in the file. */
         put32(i % 2 ? offsetof(ss_control_header, log_count) : offsetof(ss_control_header, log_capacity), counts[i]);

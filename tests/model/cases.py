@@ -68,6 +68,7 @@ class Case:
     frames: list[v1.Frame] = field(repr=False)
     verdict: str = "A"
     closed: bool = False
+    start: int = 0  # the trim horizon, as the catalog has it
 
 
 def _name(ordinal: int) -> str:
@@ -181,7 +182,7 @@ def sealed() -> Case:
     index = v1.encode_index(first, frames, end)
     whole = v1.encode_segment(first, frames, tail=0) + index + bytes(512)
     files = {_name(first.ordinal): whole, **_logged([(second, later)])}
-    return Case("sealed", "an index trailer behind a sealed segment's frames", files, frames + later)
+    return Case("sealed", "an index trailer behind a sealed segment's frames", files, frames + later, start=first.base)
 
 
 def all_cases() -> list[Case]:

@@ -80,11 +80,14 @@ class Core:
         self.lib.ss_store_close(self.store)
         self.lib.ss_store_free(self.store)
 
-    def log(self, stream_id: int, shard: int, *, segment_size: int = 0, description: bytes = b"") -> CoreLog:
+    def log(
+        self, stream_id: int, shard: int, *, segment_size: int = 0, description: bytes = b"", start: int = 0
+    ) -> CoreLog:
         """One shard, as a `sync` stream has it."""
         options = self.ffi.new("ss_log_options *")
         block = self.ffi.from_buffer("uint8_t[]", description)
         options.segment_size_max, options.record_size_max = segment_size, 1 << 20
+        options.start_position = start
         options.description, options.description_size = block, len(description)
         out = self.ffi.new("ss_log **")
         _check(self.lib.ss_store_log(self.store, stream_id, shard, options, out))

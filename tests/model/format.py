@@ -48,7 +48,7 @@ class UnknownError(Exception):
 
 
 class AbsentError(Exception):
-    """All zero: a segment that was never committed."""
+    """A segment that was never committed."""
 
 
 def checksum(data: bytes, seed: int = 0) -> int:
@@ -145,13 +145,21 @@ class SegmentHeader:
         return covered + _word(checksum(covered))
 
 
+def _never_committed(head: bytes) -> bool:
+    """Whether a header whose check fails was still being written: a part that must hold something is zero."""
+    size = int.from_bytes(head[124:128], "little")
+    used = 128 + (size if size <= DESCRIPTION_SIZE_MAX else 0)
+    sectors = [head[at : at + 512] for at in range(0, used - 511, 512)]
+    return not all(any(part) for part in (head[:8], head[SEGMENT_CHECK:], *sectors))
+
+
 def decode_segment_header(data: bytes) -> SegmentHeader:
     """Raise AbsentError, DamagedError or UnknownError for what is no header of version 1."""
     head = data[:SEGMENT_HEADER_SIZE]
-    if len(head) < SEGMENT_HEADER_SIZE or not any(head):
+    if len(head) < SEGMENT_HEADER_SIZE:
         raise AbsentError
     if head[:8] != SEGMENT_MAGIC or head[SEGMENT_CHECK:] != _word(checksum(head[:SEGMENT_CHECK])):
-        raise DamagedError("segment header")
+        raise AbsentError if _never_committed(head) else DamagedError("segment header")
     values = _SEGMENT.unpack(head[:128])
     version, incompat = values[1:3]
     if version != VERSION or incompat:
