@@ -4,16 +4,15 @@
  *   up to 12 bytes   size u32 | the bytes, then zeros                              (12)
  *   longer           size u32 | first 4 bytes | index of the buffer u32 | offset in it u32
  */
-#include <assert.h>
-#include <string.h>
+#include "columns.h"
 
-#include "streamstore.h"
+#include <string.h>
 
 enum { VIEW_SIZE = 16, VIEW_INLINE = 12 };
 
 /* Up to 12 bytes into a view that is zero so far, in two moves that may overlap: a call of memcpy costs more than all
  * the rest. */
-static void put_inline(uint8_t *to, const uint8_t *from, uint32_t size)
+static inline void put_inline(uint8_t *to, const uint8_t *from, uint32_t size)
 {
     if (size >= 8) {
         memcpy(to, from, 8);
@@ -28,7 +27,7 @@ static void put_inline(uint8_t *to, const uint8_t *from, uint32_t size)
     }
 }
 
-static void put_view(uint8_t *view, const uint8_t *frames, uint32_t offset, uint32_t size)
+static inline void put_view(uint8_t *view, const uint8_t *frames, uint32_t offset, uint32_t size)
 {
     if (size > VIEW_INLINE) {
         uint32_t words[4] = {size, 0, 0, offset};
@@ -41,32 +40,40 @@ static void put_view(uint8_t *view, const uint8_t *frames, uint32_t offset, uint
     }
 }
 
-static void put_bit(uint8_t *bits, size_t row, unsigned value)
+/* Rows come in order: the first of eight sets the whole byte, so nobody need have cleared it. */
+static inline void put_bit(uint8_t *bits, size_t row, unsigned value)
 {
-    uint8_t mask = (uint8_t)(1U << (row & 7));
-    bits[row >> 3] = (uint8_t)(value ? bits[row >> 3] | mask : bits[row >> 3] & ~mask);
+    uint8_t bit = (uint8_t)(value << (row & 7));
+    bits[row >> 3] = (uint8_t)(row & 7 ? bits[row >> 3] | bit : bit);
 }
 
-void ss_columns_fill(const ss_record *records, size_t count, const uint8_t *frames, uint32_t base, size_t first_row,
-                     ss_columns *columns)
+/* Most records have no attributes: their columns are touched from the first that has some. */
+static void put_attributes(ss_columns *columns, size_t row, const uint8_t *frames, uint32_t offset, uint32_t size)
 {
-    for (size_t i = 0; i < count; i++) {
-        const ss_record *record = &records[i];
-        size_t row = first_row + i;
-        unsigned key = record->key_size >= 0, attributes = record->attributes_size > 0;
-        assert(record->data_offset <= UINT32_MAX - base); /* the caller's buffer is smaller than 2 GiB */
-        columns->position[row] = record->position;
-        columns->epoch[row] = record->epoch;
-        columns->ordinal[row] = record->ordinal;
-        columns->arrival_us[row] = record->arrival_us;
-        put_view(columns->data + row * VIEW_SIZE, frames, base + record->data_offset, record->data_size);
-        put_view(columns->key + row * VIEW_SIZE, frames, base + record->key_offset,
-                 key ? (uint32_t)record->key_size : 0);
-        put_view(columns->attributes + row * VIEW_SIZE, frames, base + record->attributes_offset,
-                 record->attributes_size);
-        put_bit(columns->key_present, row, key);
-        put_bit(columns->attributes_present, row, attributes);
-        columns->key_count += key;
-        columns->attributes_count += attributes;
+    if (columns->attributes_count == 0) {
+        if (size == 0)
+            return;
+        memset(columns->attributes, 0, row * VIEW_SIZE);
+        memset(columns->attributes_present, 0, row / 8 + 1);
     }
+    put_view(columns->attributes + row * VIEW_SIZE, frames, offset, size);
+    put_bit(columns->attributes_present, row, size > 0);
+    columns->attributes_count += size > 0;
+}
+
+void ss_columns_put(ss_columns *columns, size_t row, const ss_record_header *header, const uint8_t *frames,
+                    uint32_t frame_offset, uint64_t base_ordinal)
+{
+    uint32_t at = frame_offset + FRAME_BODY, key = header->key_size_plus_one > 0;
+    columns->position[row] = header->position;
+    columns->epoch[row] = header->epoch;
+    columns->ordinal[row] = base_ordinal + header->ordinal;
+    columns->arrival_us[row] = header->arrival_us;
+    put_attributes(columns, row, frames, at, header->attributes_size);
+    at += header->attributes_size + (header->flags & FRAME_FLAG_HASH_KEY ? 16 : 0);
+    uint32_t key_size = key ? header->key_size_plus_one - 1 : 0;
+    put_view(columns->key + row * VIEW_SIZE, frames, at, key_size);
+    put_bit(columns->key_present, row, key);
+    columns->key_count += key;
+    put_view(columns->data + row * VIEW_SIZE, frames, at + key_size, header->data_size);
 }

@@ -7,6 +7,7 @@ static const ss_function_table table = {
     .log_append = ss_log_append,
     .log_sync = ss_log_sync,
     .log_read = ss_log_read,
+    .log_get = ss_log_get,
     .ranges_route = ss_ranges_route,
     .ranges_route_keys = ss_ranges_route_keys,
     .ranges_hash = ss_ranges_hash,

@@ -1,22 +1,32 @@
-/* Reading: copy a window out of a segment, verify it there, describe the records. Nothing that another process may change under us is
- * believed: every length is checked in the private copy. */
+/* Reading: copy a window out of a segment, verify it there, describe the records. Nothing that another process may
+ * change under us is believed: every length is checked in the private copy. */
+#include "columns.h"
 #include "log.h"
 #include "record.h"
 #include "scan.h"
 
-#define WINDOW_MIN 4096
+/* What is copied at once: enough to be worth a system call, and little enough to be still in the cache when it is
+ * checked. */
+#define WINDOW_MIN ((size_t)4 << 10)
+#define WINDOW_MAX ((size_t)64 << 10)
+#define WINDOW_FRAMES 8 /* of large frames, so that few bytes of cut ones are copied twice */
+
+/* What a get reads at first where it must call the system. */
+#define GET_READ_SIZE ((size_t)2 << 10)
 
 typedef struct {
     ss_log *log;
     uint8_t *buffer;
     size_t buffer_size;
-    ss_record *records;
+    ss_record *records; /* records or columns, the other being NULL */
+    ss_columns *columns;
     size_t limit;
     uint64_t stop; /* no record at or beyond it */
     ss_read_result *result;
 } reading;
 
-/* The damaged range that begins at `position`: up to the next frame that holds, in this segment or at the next one's base. */
+/* The damaged range that begins at `position`: up to the next frame that holds, in this segment or at the next one's
+ * base. */
 static ss_status report_damage(reading *r, ss_segment *segment, uint64_t position, uint64_t segment_end)
 {
     char name[SS_SEGMENT_NAME_SIZE];
@@ -35,7 +45,17 @@ static ss_status report_damage(reading *r, ss_segment *segment, uint64_t positio
     return SS_CORRUPT;
 }
 
-/* Describe the frames that stand whole in the window; *position moves past them. SS_CORRUPT at the first that does not hold. */
+static inline void put_record(reading *r, const ss_record_header *header, uint64_t offset, uint64_t base_ordinal)
+{
+    size_t row = r->result->count++;
+    if (r->columns)
+        ss_columns_put(r->columns, row, header, r->buffer, (uint32_t)offset, base_ordinal);
+    else
+        ss_record_describe(header, r->buffer + offset, offset, base_ordinal, &r->records[row]);
+}
+
+/* Describe the frames that stand whole in the window; *position moves past them. SS_CORRUPT at the first that does not
+ * hold. */
 static ss_status take_window(reading *r, const ss_segment *segment, uint64_t available, uint64_t *position)
 {
     ss_read_result *result = r->result;
@@ -59,7 +79,7 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
         if ((status = ss_record_check_known(&header)) != SS_OK)
             break; /* written by a later version: neither skipped nor guessed at */
         if (header.type == SS_FRAME_DATA)
-            ss_record_describe(&header, base + taken, result->used + taken, segment->facts.base_ordinal, &r->records[result->count++]);
+            put_record(r, &header, result->used + taken, segment->facts.base_ordinal);
         else if (header.type == SS_FRAME_CLOSE)
             result->end_of_log = 1;
         taken += header.frame_size;
@@ -72,8 +92,10 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
 static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uint64_t *position)
 {
     ss_read_result *result = r->result;
-    size_t window = r->limit - result->count < 512 ? WINDOW_MIN + (r->limit - result->count) * 256 : r->buffer_size;
+    size_t wanted = r->limit - result->count, window = wanted < 128 ? WINDOW_MIN + wanted * 256 : WINDOW_MAX;
     while (*position < end && result->count < r->limit) {
+        if (result->count == 0)
+            result->used = 0; /* frames that are no records take no room: a buffer of size_needed must do */
         size_t room = r->buffer_size - result->used;
         uint64_t left = end - *position, before = *position;
         size_t take = window < room ? window : room;
@@ -94,6 +116,9 @@ static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uin
             if (result->size_needed > room || result->size_needed <= take)
                 return SS_SMALL;
             window = (size_t)result->size_needed;
+        } else if (result->size_needed > window / WINDOW_FRAMES) {
+            size_t frames = r->limit - result->count;
+            window = (size_t)result->size_needed * (frames < WINDOW_FRAMES ? frames : WINDOW_FRAMES);
         }
     }
     return SS_OK;
@@ -114,8 +139,10 @@ static ss_status read_from(reading *r, uint64_t position)
         ss_segment *segment;
         uint64_t segment_end;
         ss_status status = ss_log_table_find(r->log, position, &segment, &segment_end);
+        if (status == SS_CORRUPT)
+            return report_missing(r, position);
         if (status != SS_OK)
-            return status == SS_CORRUPT ? report_missing(r, position) : status;
+            return result->count ? SS_OK : status;
         uint64_t end = segment_end < result->visible ? segment_end : result->visible;
         end = end < r->stop ? end : r->stop;
         status = read_segment(r, segment, end, &position);
@@ -123,10 +150,9 @@ static ss_status read_from(reading *r, uint64_t position)
         if (status == SS_CORRUPT)
             status = report_damage(r, segment, position, segment_end);
         ss_log_table_release(r->log, segment);
-        if (status == SS_SMALL && result->count)
-            return SS_OK;
+        /* Damage is told at once, with its range; what else ends the read is met again by the next one. */
         if (status != SS_OK)
-            return status;
+            return result->count && status != SS_CORRUPT ? SS_OK : status;
     }
     return SS_OK;
 }
@@ -138,20 +164,19 @@ static ss_status check_start(ss_log *log, uint64_t position)
     return position % 8 || position > atomic_load(&log->entry->tail) ? SS_INVALID : SS_OK;
 }
 
-ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size, ss_record *records, size_t limit,
-                      ss_read_result *result)
+static ss_status read_range(reading *r, uint64_t position, uint64_t end)
 {
+    ss_log *log = r->log;
     ss_status status = ss_store_enter(log->store);
     if (status != SS_OK)
         return status;
-    if (limit == 0 || buffer_size < FRAME_BODY || buffer_size > UINT32_MAX)
+    if (r->limit == 0 || r->buffer_size < FRAME_BODY || r->buffer_size > (r->columns ? INT32_MAX : UINT32_MAX))
         status = SS_INVALID;
     else if ((status = ss_log_ready(log)) == SS_OK && (status = check_start(log, position)) == SS_OK) {
         uint64_t visible = ss_log_visible(log);
-        *result = (ss_read_result){.next_position = position, .visible = visible};
-        reading r = {.log = log, .buffer = buffer, .buffer_size = buffer_size, .records = records, .limit = limit, .result = result};
-        r.stop = end && end < visible ? end : visible;
-        status = read_from(&r, position);
+        *r->result = (ss_read_result){.next_position = position, .visible = visible};
+        r->stop = end && end < visible ? end : visible;
+        status = read_from(r, position);
         if (position < atomic_load(&log->entry->start))
             status = SS_TRIMMED; /* trimmed while we copied: what was read may be half gone */
     }
@@ -159,8 +184,25 @@ ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buf
     return status;
 }
 
-ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size, ss_record *record,
-                     ss_read_result *result)
+ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
+                      ss_record *records, size_t limit, ss_read_result *result)
+{
+    reading r = {
+        .log = log, .buffer = buffer, .buffer_size = buffer_size, .records = records, .limit = limit, .result = result};
+    return read_range(&r, position, end);
+}
+
+ss_status ss_log_read_columns(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
+                              ss_columns *columns, size_t limit, ss_read_result *result)
+{
+    reading r = {
+        .log = log, .buffer = buffer, .buffer_size = buffer_size, .columns = columns, .limit = limit, .result = result};
+    columns->key_count = columns->attributes_count = 0;
+    return read_range(&r, position, end);
+}
+
+ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size,
+                     ss_record *record, ss_read_result *result)
 {
     ss_status status = ss_store_enter(log->store);
     if (status != SS_OK)
@@ -182,13 +224,15 @@ ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *bu
         goto leave;
     end = end < visible ? end : visible;
     *result = (ss_read_result){.next_position = position, .visible = visible};
-    size_t take = end - position < buffer_size ? (size_t)(end - position) : buffer_size;
+    size_t room = end - position < buffer_size ? (size_t)(end - position) : buffer_size;
     ss_record_header header;
-    if (take < FRAME_BODY) {
+    if (room < FRAME_BODY) {
         status = SS_NOT_FOUND;
         goto release;
     }
-    if ((status = ss_segment_copy(segment, position, buffer, take)) != SS_OK)
+    /* From a map no more than the frame is copied; a second system call would cost more than the bytes. */
+    size_t taken = segment->map ? FRAME_BODY : room < GET_READ_SIZE ? room : GET_READ_SIZE;
+    if ((status = ss_segment_copy(segment, position, buffer, taken)) != SS_OK)
         goto release;
     if (ss_record_read_header(buffer, position, &segment->salt, &header) != SS_OK) {
         /* No frame header: a position between frames is an absent record; where a frame should begin it is damage. */
@@ -200,11 +244,14 @@ ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *bu
         result->damage_end = position + FRAME_BODY;
     } else if (header.frame_size > end - position) {
         status = SS_CORRUPT;
-    } else if (header.frame_size > take) {
+    } else if (header.frame_size > room) {
         result->size_needed = header.frame_size;
         status = SS_SMALL;
     } else if (header.type != SS_FRAME_DATA || (epoch && header.epoch != epoch)) {
         status = SS_NOT_FOUND;
+    } else if (header.frame_size > taken && (status = ss_segment_copy(segment, position + taken, buffer + taken,
+                                                                      header.frame_size - taken)) != SS_OK) {
+        goto release;
     } else if (ss_record_check_body(buffer, &header, &segment->salt) != SS_OK) {
         result->damage_begin = position;
         result->damage_end = position + header.frame_size;

@@ -176,6 +176,24 @@ typedef struct {
 /* Copy up to `limit` records at or after `position` (to before `end`, 0 = visible end) into `buffer`. Position must be a frame boundary (as returned by
  * this interface) or start; ss_log_seek finds one for any number. SS_CORRUPT still delivers the records before the damage. At the visible end: SS_OK, count 0. */
 ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size, ss_record *records, size_t limit, ss_read_result *result);
+/* Records as columns: arrays with a row for each of `limit` records, views of 16 bytes (Arrow's) into the buffer of
+ * frames, presence a bit a row. The arrays of attributes are filled where attributes_count > 0 alone. */
+typedef struct {
+    uint64_t *position;
+    uint64_t *epoch;
+    uint64_t *ordinal;
+    uint64_t *arrival_us;
+    uint8_t *data;
+    uint8_t *key;
+    uint8_t *attributes;
+    uint8_t *key_present;
+    uint8_t *attributes_present;
+    size_t key_count; /* rows with a key, set by the call */
+    size_t attributes_count;
+} ss_columns;
+/* As ss_log_read, into columns and without an array of records; the buffer has at most INT32_MAX bytes. */
+ss_status ss_log_read_columns(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
+                              ss_columns *columns, size_t limit, ss_read_result *result);
 /* The record exactly at (position, epoch); SS_NOT_FOUND if none stands there. epoch 0 = any. */
 ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size, ss_record *record, ss_read_result *result);
 /* First frame boundary at or after `position` (never into a frame); the tail where there is none. */
@@ -283,37 +301,19 @@ ss_hash_key ss_ranges_hash(const void *key, size_t size);
  * SS_CORRUPT where header or body does not hold, SS_FORMAT for a type or flag of a later version. */
 ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt, ss_record *out);
 
-/* Decoded frames as columns: arrays of at least as many rows as are filled; views are 16 bytes a row, presence a bit a
- * row. The counts are summed over calls. */
-typedef struct {
-    uint64_t *position;
-    uint64_t *epoch;
-    uint64_t *ordinal;
-    uint64_t *arrival_us;
-    uint8_t *data;
-    uint8_t *key;
-    uint8_t *attributes;
-    uint8_t *key_present;
-    uint8_t *attributes_present;
-    size_t key_count;
-    size_t attributes_count;
-} ss_columns;
-/* Put `count` records into the rows from `first_row` on. Their offsets count from frames + base, the views' from frames. */
-void ss_columns_fill(const ss_record *records, size_t count, const uint8_t *frames, uint32_t base, size_t first_row,
-                     ss_columns *columns);
-
 /* The table through which the _hot extension reaches this same core. */
 const void *ss_functions(void);
 /* cffi: end */
 
 /* The layout of that table; the extension checks the version and size first. */
-#define SS_FUNCTIONS_VERSION 1
+#define SS_FUNCTIONS_VERSION 2
 typedef struct {
     uint32_t version;
     uint32_t size;
     ss_status (*log_append)(ss_log *, const ss_entry *, size_t, uint64_t, int, uint64_t *, ss_appended *);
     ss_status (*log_sync)(ss_log *, uint64_t);
     ss_status (*log_read)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, size_t, ss_read_result *);
+    ss_status (*log_get)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, ss_read_result *);
     uint32_t (*ranges_route)(const ss_ranges *, ss_hash_key);
     void (*ranges_route_keys)(const ss_ranges *, const uint8_t *const *, const size_t *, size_t, uint32_t *);
     ss_hash_key (*ranges_hash)(const void *, size_t);

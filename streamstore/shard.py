@@ -262,9 +262,11 @@ class Shard:
     ) -> pyarrow.RecordBatch:
         """Up to `limit` records as one pyarrow.RecordBatch, with no Python object per record (needs the extra `arrow`).
 
-        Columns: data (binary), partition_key (string, nullable), epoch and position (uint64) and shard (uint32), which
-        together are the sequence number, ordinal (uint64), arrival (timestamp, µs, UTC), attributes (binary, nullable).
-        The schema's metadata has `next_position`, in JSON. Raises what `read` raises.
+        Columns: data (binary_view), partition_key (string_view, nullable), epoch and position (uint64) and shard
+        (uint32), which together are the sequence number, ordinal (uint64), arrival (timestamp, µs, UTC), attributes
+        (binary_view, nullable: the msgpack block). Views point into one buffer of at most about 256 MiB, which a batch
+        keeps whole; only a batch without rows means the tip. The schema's metadata has `next_position`, in JSON. Raises
+        what `read` raises.
         """
         from streamstore import arrow
 

@@ -88,6 +88,18 @@ def test_a_record_larger_than_any_buffer(shard):
     assert sizes == [3 << 20, 1, 1, 100_000, 1]
 
 
+def test_a_large_record_behind_an_epoch_frame(tmp_path):
+    """The frame before it takes no room from it, in any kind of read."""
+    for turn in range(3):
+        with streamstore.open(tmp_path) as store:
+            stream = store.stream("s") if turn else store.create_stream("s", max_record_size=1 << 22)
+            shard = stream.shards()[0]
+            ((result,), _) = shard.append([(bytes(3 << 20), "k")]), shard.append([(bytes(1 << 20), "k")])
+            assert shard.read_arrow(at=result.sequence_number, limit=1).num_rows == 1
+            assert len(all_records(shard)) == 2 * (turn + 1)
+            assert len(in_batches(shard, 1)) == 2 * (turn + 1)
+
+
 def test_a_batch_outlives_its_store(tmp_path):
     """Its memory is its own."""
     with streamstore.open(tmp_path) as store:
@@ -98,6 +110,75 @@ def test_a_batch_outlives_its_store(tmp_path):
         stream.clear()
     batch.validate(full=True)
     assert batch.to_pylist() == expected
+
+
+def in_batches(shard, limit):
+    """All rows of a shard, by batches of at most `limit`, each of them valid."""
+    found, start = [], "TRIM_HORIZON"
+    while (batch := shard.read_arrow(start, limit)).num_rows:
+        batch.validate(full=True)
+        assert batch.num_rows <= limit
+        found += batch.to_pylist()
+        start = json.loads(batch.schema.metadata[b"next_position"])
+    return found
+
+
+def all_records(shard):
+    found, start = [], "TRIM_HORIZON"
+    while batch := shard.read(start):
+        found += batch
+        start = batch.next_position
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 7, 8, 9, 127, 128, 129, 1000, 5000])
+def test_every_limit_cuts_the_same_rows(shard, limit):
+    """Whatever lies at the borders of batches, of what is copied at once, and of segments; attributes come late."""
+    count = 150 if limit < 7 else 1500
+    for turn in range(count):
+        record = {"data": bytes([turn % 256]) * (turn * 37 % 300), "partition_key": f"{turn}" if turn % 11 else None}
+        if turn > 100 and turn % 13 == 0:
+            record["attributes"] = {"n": turn}
+        shard.append([record])
+        if turn in (count // 3, count // 2):
+            shard._log().roll()
+    expected = rows(all_records(shard))
+    assert len(expected) == count
+    assert in_batches(shard, limit) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 10, 100_000])
+def test_large_records_among_small_ones(shard, limit):
+    """Frames around and above the size of what is copied at once come whole and in order."""
+    sizes = [0, 12, 13, 65_400, 65_488, 65_536, 65_600, 5, 131_072, 1 << 20, 3 << 20, 1, 300_000, 300_000, 300_000, 7]
+    shard.append([(bytes([turn]) * size, "k") for turn, size in enumerate(sizes)])
+    shard._log().roll()
+    shard.append([(b"z" * size, None) for size in sizes])
+    assert in_batches(shard, limit) == rows(all_records(shard))
+
+
+def test_damage_in_the_middle(tmp_path):
+    """What stands before it comes first; then it is told, and the read goes on behind it."""
+    with streamstore.open(tmp_path) as store:
+        stream = store.create_stream("s", durability="sync")
+        results = stream.put_records([(b"%03d" % turn * 100, f"key-{turn}") for turn in range(1000)])
+        hurt = results[500].position
+        (path,) = tmp_path.glob("streams/*/0/*.seg")
+        with path.open("r+b") as file:
+            file.seek(4096 + hurt - 64 + 100)
+            file.write(b"!")
+        shard = stream.shards()[0]
+        before = shard.read_arrow()
+        before.validate(full=True)
+        assert before.column("position").to_pylist() == [result.position for result in results[:500]]
+        with pytest.raises(errors.CorruptRangeError) as caught:
+            shard.read_arrow(json.loads(before.schema.metadata[b"next_position"]))
+        assert (caught.value.begin, caught.value.end) == (hurt, results[501].position)
+        after = shard.read_arrow(caught.value.next_position)
+        after.validate(full=True)
+        assert after.column("position").to_pylist() == [result.position for result in results[501:]]
+        with pytest.raises(errors.CorruptRangeError):
+            shard.get(results[500].sequence_number)
 
 
 @pytest.mark.parametrize(("limit", "kind"), [(0, errors.InvalidArgumentError), ("5", errors.InvalidTypeError)])

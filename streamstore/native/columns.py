@@ -1,7 +1,7 @@
 """Columns: a stretch of a log without an object per record, as Arrow wants it.
 
-The memory comes from the caller (Arrow's own pool), because the columns outlive the read. Frames are decoded a block at
-a time, so that the array of decoded frames stays in the cache.
+The memory comes from the caller (Arrow's own pool), because the columns outlive the read; the core fills it in
+one call.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from streamstore import limits
 from streamstore._core import ffi, lib
 from streamstore.native.border import CORRUPT, INTERRUPTED, OK, SMALL, TRIMMED, error_for
 from streamstore.native.log import Log
 
-_BLOCK_SIZE = 64 * limits.KIB
-_BLOCK_RECORDS = _BLOCK_SIZE // lib.SS_FRAME_HEADER_SIZE + 1
 _NUMBERS = ("position", "epoch", "ordinal", "arrival_us")
 _VIEWS = ("data", "key", "attributes")
 _BITS = ("key_present", "attributes_present")
@@ -36,55 +33,30 @@ class Columns:
         self.count = self.key_count = self.attributes_count = 0
         self.status = OK
         self.damage = (0, 0)
-        self._allocate = allocate
-        self._size = size
-        self._rows = min(limit, size // lib.SS_FRAME_HEADER_SIZE + 1)
+        rows = min(limit, size // lib.SS_FRAME_HEADER_SIZE + 1)
         self.frames = allocate(size)
-        self.buffers = {name: allocate(8 * self._rows) for name in _NUMBERS}
-        self.buffers.update((name, allocate(16 * self._rows)) for name in _VIEWS)
-        self.buffers.update((name, allocate((self._rows + 7) // 8)) for name in _BITS)
-        self._fill(log)
-
-    def _fill(self, log: Log) -> None:
+        self.buffers = {name: allocate(8 * rows) for name in _NUMBERS}
+        self.buffers.update((name, allocate(16 * rows)) for name in _VIEWS)
+        self.buffers.update((name, allocate((rows + 7) // 8)) for name in _BITS)
         columns = ffi.new("ss_columns *")
         for name, buffer in self.buffers.items():
             setattr(columns, name, ffi.cast("uint64_t *" if name in _NUMBERS else "uint8_t *", buffer.address))
-        records = ffi.new("ss_record[]", _BLOCK_RECORDS)
         result = ffi.new("ss_read_result *")
-        used, block = 0, _BLOCK_SIZE
-        while self.count < self._rows:
-            room = min(self._size - used, block)
-            if room < lib.SS_FRAME_HEADER_SIZE:
-                break
+        while True:
             frames = ffi.cast("uint8_t *", self.frames.address)
-            limit = min(_BLOCK_RECORDS, self._rows - self.count)
-            status = lib.ss_log_read(log.pointer, self.next_position, 0, frames + used, room, records, limit, result)
+            status = lib.ss_log_read_columns(log.pointer, position, 0, frames, size, columns, rows, result)
             code = status & 0xFF
-            if code == SMALL:
-                # A frame larger than a block, or than what is left; where it is the very first, than all there is.
-                block = max(2 * block, int(result.size_needed))
-                if self.count == 0 and block > self._size:
-                    self._size = block
-                    self.frames = self._allocate(block)
-                elif room == self._size - used:
-                    break
-            elif code in (OK, CORRUPT):
-                lib.ss_columns_fill(records, result.count, frames, used, self.count, columns)
-                self.count += int(result.count)
-                used += int(result.used)
-                self.next_position = int(result.next_position)
-                if code == CORRUPT or not result.count:
-                    self._end(status, result)
-                    break
-            elif code == TRIMMED:
-                self.status = status if self.count == 0 else OK
-                break
+            if code == SMALL and result.size_needed > size:  # the first frame alone is larger
+                size = int(result.size_needed)
+                self.frames = allocate(size)
             elif code != INTERRUPTED:
-                raise error_for(status, log.shard_id)
-        self.key_count, self.attributes_count = int(columns.key_count), int(columns.attributes_count)
-
-    def _end(self, status: int, result: Any) -> None:
+                break
+        if code not in (OK, CORRUPT, TRIMMED):
+            raise error_for(status, log.shard_id)
         self.status = status
-        if status & 0xFF == CORRUPT:
+        if code != TRIMMED:
+            self.count, self.next_position = int(result.count), int(result.next_position)
+            self.key_count, self.attributes_count = int(columns.key_count), int(columns.attributes_count)
+        if code == CORRUPT:
             self.damage = (int(result.damage_begin), int(result.damage_end))
-            self.next_position = self.damage[0]
+            self.next_position = self.damage[0]  # told now, or met by the next read

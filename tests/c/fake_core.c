@@ -1,5 +1,6 @@
 /* A core of memory behind the function table, for the tests of the _hot extension: logs on the heap, and any answer on
  * request. Knows no files, no format and no Python; built and loaded by tests/fake_core.py. */
+#define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,7 +11,7 @@
 #include "streamstore.h"
 
 /* What a script speaks of, and what is counted. */
-enum { FAKE_APPEND_TRY, FAKE_APPEND, FAKE_SYNC, FAKE_READ, FAKE_CALLS };
+enum { FAKE_APPEND_TRY, FAKE_APPEND, FAKE_SYNC, FAKE_READ, FAKE_GET, FAKE_CALLS };
 
 #define FAKE_EPOCH 1700000000000000
 #define FAKE_WAIT_MAX_MS 20000
@@ -285,6 +286,24 @@ static ss_status fake_read(ss_log *log, uint64_t position, uint64_t end, uint8_t
     return SS_OK;
 }
 
+static ss_status fake_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size,
+                          ss_record *record, ss_read_result *result)
+{
+    ss_status status = pass_gate(log, FAKE_GET);
+    if (status != SS_OK)
+        return status;
+    size_t index = first_at(log, position);
+    if (index == log->count || log->records[index].position != position || (epoch && epoch != FAKE_EPOCH))
+        return SS_NOT_FOUND;
+    uint32_t size = log->records[index].frame_size;
+    *result = (ss_read_result){.size_needed = size};
+    if (size > buffer_size)
+        return SS_SMALL;
+    deliver(log, index, buffer, record, 0);
+    *result = (ss_read_result){.count = 1, .used = size, .next_position = position + size};
+    return SS_OK;
+}
+
 ss_ranges *fake_core_ranges_new(uint32_t count, int broken)
 {
     ss_ranges *ranges = calloc(1, sizeof *ranges);
@@ -322,7 +341,7 @@ static void fake_route_keys(const ss_ranges *ranges, const uint8_t *const *keys,
 }
 
 static const ss_function_table functions = {
-    SS_FUNCTIONS_VERSION, sizeof(ss_function_table), fake_append, fake_sync, fake_read,
+    SS_FUNCTIONS_VERSION, sizeof(ss_function_table), fake_append, fake_sync, fake_read, fake_get,
     fake_route,           fake_route_keys,           fake_hash,
 };
 
