@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Statuses, and what scripts speak of: as in csrc/status.h and tests/c/fake_core.c.
 OK, FULL, CORRUPT, TRIMMED, SHARD_CLOSED, POISONED, CLOSED = 0, 5, 7, 8, 9, 11, 14
 INTERRUPTED, WOULD_BLOCK = 20, 21
-APPEND_TRY, APPEND, SYNC, READ = range(4)
+APPEND_TRY, APPEND, SYNC, READ, GET = range(5)
 
 EPOCH = 1_700_000_000_000_000
 FIRST = 64
@@ -76,7 +76,7 @@ def build(directory: Path) -> ctypes.CDLL:
     if shutil.which(compiler) is None:
         pytest.skip("no C compiler on this machine")
     library = directory / "libfake_core.so"
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fPIC", "-shared", "-pthread", f"-I{ROOT / 'csrc'}"]
+    flags = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-pthread", f"-I{ROOT / 'csrc'}"]
     subprocess.run([compiler, *flags, str(ROOT / "tests/c/fake_core.c"), "-o", str(library)], check=True)
     core = ctypes.CDLL(str(library))
     address, number, signed = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
@@ -176,6 +176,10 @@ class Fake:
     def read(self, log: Log, position: int = FIRST, end: int = 0, limit: int = 1000, buffer_size: int = 1 << 16) -> Any:
         """The tuple that _hot.read gives for shard-0."""
         return self.hot.read(log.address, 100, "shard-0", position, end, limit, buffer_size)
+
+    def get(self, log: Log, position: int = FIRST, epoch: int = EPOCH) -> Any:
+        """The Record that _hot.get gives for shard-0, or None."""
+        return self.hot.get(log.address, 100, "shard-0", position, epoch)
 
     def records(self, log: Log, **options: int) -> list[Any]:
         """The records of one read."""

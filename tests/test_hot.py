@@ -137,6 +137,7 @@ def test_nothing_runs_before_bind():
         lambda: target.put_record(b"", None),
         lambda: target.put_records([]),
         lambda: hot.read(8, 0, "s", 64, 0, 1, 1),
+        lambda: hot.get(8, 0, "s", 64, 1),
     ):
         with pytest.raises(RuntimeError, match="bind"):
             call()

@@ -205,6 +205,7 @@ def exercise(fake, log, target, key, block):
             record.source,
         )
         hash((record, repr(record), len(parts)))
+        assert fake.get(log, record.position) == record
         assert fake.hot.make_record(*record.__reduce__()[1]) == record
     fake.hot.make_put_results(results.__reduce__()[1][0])
     for bad in ((b"x", ""), (b"x", "\ud800"), (b"x", key, -1), (5, key), (b"x" * 101, key), ()):
@@ -240,7 +241,8 @@ def test_nothing_leaks(fake, log):
 
 def deeds(fake, target):
     """One call of every kind that takes memory, each with all it needs made before."""
-    full, target_log = fake.log(), fake.log()
+    full, large, target_log = fake.log(), fake.log(), fake.log()
+    fake.put(large, (bytes(5000), "k"))
     fake.put(full, *[(b"x" * i, "k", i) for i in range(40)], attribute_blocks=[b"\x81\xa1u\x80"] * 40)
     records = fake.records(full)
     many = [[bytearray(b"data"), "k"], (memoryview(b"data"), "k", 1 << 70)] * 150
@@ -254,6 +256,8 @@ def deeds(fake, target):
     yield "make_put_results", lambda: fake.hot.make_put_results(results.__reduce__()[1][0])
     yield "read", lambda: fake.read(full, buffer_size=500)
     yield "read and cut", lambda: fake.read(full, buffer_size=1 << 18)
+    yield "get", lambda: fake.get(full)
+    yield "get large", lambda: fake.get(large)
     yield "make_record", lambda: fake.hot.make_record(*reduced)
     yield (
         "record",

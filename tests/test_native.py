@@ -98,6 +98,23 @@ def test_compare_and_append(log):
     assert log.state().tail == second.end_position
 
 
+def test_get_in_sealed_and_active_segments(attachment):
+    """Records of any size are had by their place, and their neighbours by none."""
+    log = attachment.log(1, 0, "shardId-000000000000", OPTIONS)
+    sizes = [0, 100, 1991, 1992, 1993, 2000, 4040, 4041, 20_000]
+    for sealed in (True, False):
+        appended = log.append([(bytes([size % 256]) * size, f"key {size}", None) for size in sizes])
+        if sealed:
+            log.roll()
+        for position, size in zip(appended.positions, sizes, strict=True):
+            found = log.get(position, appended.epoch)
+            assert (found.position, found.epoch) == (position, appended.epoch)
+            assert (found.data, found.partition_key) == (bytes([size % 256]) * size, f"key {size}")
+            assert log.get(position + 8, appended.epoch) is None
+            assert log.get(position, 0) is None
+    assert log.get(appended.end_position, appended.epoch) is None
+
+
 def test_columns_are_the_fields_of_the_records(log):
     """Numbers stand side by side, bytes are views into the frames, presence is a bit."""
 

@@ -74,6 +74,30 @@ int ss_core_calls_read(ss_hot_state *state, const ss_core_calls_read_request *re
     }
 }
 
+static ss_status get_once(const ss_function_table *core, const ss_core_calls_get_request *request, uint8_t *buffer,
+                          size_t buffer_size, ss_record *record, ss_read_result *result)
+{
+    return core->log_get(request->log, request->position, request->epoch, buffer, buffer_size, record, result);
+}
+
+int ss_core_calls_get(ss_hot_state *state, const ss_core_calls_get_request *request, uint8_t *buffer,
+                      size_t buffer_size, ss_record *record, ss_read_result *result, ss_status *status)
+{
+    for (;;) {
+        if (buffer_size <= READ_WITH_GIL_MAX) {
+            *status = get_once(state->core, request, buffer, buffer_size, record, result);
+        } else {
+            PyThreadState *saved = PyEval_SaveThread();
+            *status = get_once(state->core, request, buffer, buffer_size, record, result);
+            PyEval_RestoreThread(saved);
+        }
+        if (ss_status_code(*status) != SS_INTERRUPTED)
+            return 0;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+}
+
 PyObject *ss_core_calls_raise(ss_hot_state *state, ss_status status, const char *format, ...)
 {
     va_list list;

@@ -33,6 +33,15 @@ typedef struct {
 int ss_core_calls_read(ss_hot_state *state, const ss_core_calls_read_request *request, ss_read_result *result,
                        ss_status *status);
 
+typedef struct {
+    ss_log *log;
+    uint64_t position;
+    uint64_t epoch;
+} ss_core_calls_get_request;
+
+int ss_core_calls_get(ss_hot_state *state, const ss_core_calls_get_request *request, uint8_t *buffer,
+                      size_t buffer_size, ss_record *record, ss_read_result *result, ss_status *status);
+
 /* Raise through the bound function; `context` says what was going on. Always NULL. */
 PyObject *ss_core_calls_raise(ss_hot_state *state, ss_status status, const char *format, ...);
 

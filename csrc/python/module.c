@@ -2,6 +2,7 @@
  * all that has a policy or a text stays in Python and comes in through bind(). */
 #include "arguments.h"
 #include "core_calls.h"
+#include "getter.h"
 #include "hot.h"
 #include "make_record.h"
 #include "put_result.h"
@@ -108,6 +109,9 @@ static PyMethodDef methods[] = {
     {"parse_sequence_number", parse_sequence_number, METH_O,
      PyDoc_STR("parse_sequence_number($module, text, /)\n--\n\n(epoch, position, shard_index); errors['argument'] if "
                "it is not one of ours.")},
+    {"get", SS_HOT_FASTCALL(ss_getter_get), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("get($module, log, shard_index, shard_id, position, epoch)\n--\n\nThe Record exactly there, or None; "
+               "SS_TRIMMED, SS_CORRUPT and all else raise.")},
     {"make_record", SS_HOT_FASTCALL(ss_make_record), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("make_record($module, shard_id, shard_index, epoch, position, next_position, ordinal, arrival_us, data, "
                "partition_key,\n"

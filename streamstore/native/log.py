@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from streamstore import errors, limits
+from streamstore import limits
 from streamstore._core import ffi, lib
-from streamstore._hot import Record, make_record
+from streamstore._hot import Record
+from streamstore._hot import get as get_record
 from streamstore._hot import read as read_chunk
 from streamstore.native.border import (
     CORRUPT,
     INTERRUPTED,
-    NOT_FOUND,
     OK,
     SMALL,
     TRIMMED,
@@ -27,9 +27,6 @@ from streamstore.values import Appended, LogState, Segment
 
 if TYPE_CHECKING:
     from streamstore.native.attachment import Attachment
-
-
-_GET_SIZE = 4096
 
 
 class Log:
@@ -109,49 +106,7 @@ class Log:
 
     def get(self, position: int, epoch: int) -> Record | None:
         """The record exactly there, or None. Raises TrimmedError, CorruptRangeError."""
-        # Nearly always there is one, and the fast door finds it; all else takes the one that knows why not.
-        try:
-            records = read_chunk(self.address, self.shard_index, self.shard_id, position, 0, 1, _GET_SIZE)[0]
-            if records and records[0].position == position and records[0].epoch == epoch:
-                return records[0]
-        except errors.InvalidArgumentError:
-            pass  # beyond the tail
-        return self._get(position, epoch)
-
-    def _get(self, position: int, epoch: int) -> Record | None:
-        size = _GET_SIZE
-        record = ffi.new("ss_record *")
-        result = ffi.new("ss_read_result *")
-        while True:
-            buffer = bytearray(size)
-            status = lib.ss_log_get(self.pointer, position, epoch, ffi.from_buffer(buffer), size, record, result)
-            if status == OK:
-                return self._record(record, memoryview(buffer))
-            code = status & 0xFF
-            if code == NOT_FOUND:
-                return None
-            if code == SMALL and result.size_needed > size:
-                size = result.size_needed
-            elif code != INTERRUPTED:
-                raise error_for(status, self.shard_id)
-
-    def _record(self, record: Any, view: memoryview) -> Record:
-        key = None
-        if record.key_size >= 0:
-            key = str(view[record.key_offset : record.key_offset + record.key_size], "utf-8", "surrogateescape")
-        return make_record(
-            self.shard_id,
-            self.shard_index,
-            record.epoch,
-            record.position,
-            record.position + record.frame_size,
-            record.ordinal,
-            record.arrival_us,
-            bytes(view[record.data_offset : record.data_offset + record.data_size]),
-            key,
-            record.hash_key_hi << 64 | record.hash_key_lo if record.hash_key_present else None,
-            bytes(view[record.attributes_offset : record.attributes_offset + record.attributes_size]),
-        )
+        return get_record(self.address, self.shard_index, self.shard_id, position, epoch)
 
     def seek(self, position: int) -> int:
         """The first frame boundary at or after `position`."""
