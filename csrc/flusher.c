@@ -1,5 +1,5 @@
-/* One thread a process that keeps the promise of `interval` streams, finishes the sync of sealed segments, and syncs what a dead
- * writer left. Started by the first publish that is not synced by its own caller. */
+/* One thread a process that keeps the promise of `interval` streams, finishes sealed segments, syncs what a dead writer left, and brings
+ * watermarks to disk within a second. Started by the first publish. */
 #include "log.h"
 #include "wait.h"
 
@@ -41,16 +41,34 @@ static ss_status round_of_syncs(ss_store *store)
     return SS_OK;
 }
 
+/* Whether anything will be due before long. */
+static int expects_work(const ss_store *store)
+{
+    uint32_t count = atomic_load(&store->control.header->log_count);
+    for (uint32_t i = 0; i < count; i++) {
+        const ss_control_entry *entry = ss_control_entry_at(&store->control, i);
+        int waits = atomic_load(&entry->durability) == SS_DURABILITY_INTERVAL && atomic_load(&entry->tail) > atomic_load(&entry->durable);
+        if (waits && atomic_load(&entry->state) == SS_LOG_READY)
+            return 1;
+    }
+    return 0;
+}
+
 static void *run(void *context)
 {
     ss_store *store = context;
+    _Atomic uint32_t *event = &store->flusher.event;
     while (!atomic_load(&store->flusher.stop)) {
-        uint32_t seen = ss_wait_event_read(&store->flusher.event);
+        uint32_t seen = ss_wait_event_read(event);
         if (round_of_syncs(store) != SS_OK)
             break;
-        /* Half an interval of sleep, due after half: a record waits at most one interval for its sync to start. */
+        /* Half an interval of sleep, due after half: a record waits at most one interval for its sync to start. With nothing
+         * to come the sleep is long, and the next publish to an interval log ends it: announced first, looked again after. */
         int64_t half = atomic_load(&store->sync_interval_us) / 2;
-        ss_wait_sleep(&store->flusher.event, seen, half < SS_WAIT_BOUND_US ? half : SS_WAIT_BOUND_US);
+        if (expects_work(store))
+            ss_wait_sleep(event, seen, half < SS_WAIT_BOUND_US ? half : SS_WAIT_BOUND_US);
+        else if (ss_wait_event_announce(event, &seen) && !expects_work(store) && !atomic_load(&store->flusher.stop))
+            ss_wait_sleep(event, seen, SS_WAIT_BOUND_US);
     }
     return NULL;
 }
@@ -58,4 +76,9 @@ static void *run(void *context)
 ss_status ss_flusher_start(ss_store *store)
 {
     return atomic_load_explicit(&store->flusher.started, memory_order_relaxed) ? SS_OK : ss_worker_start(&store->flusher, run, store);
+}
+
+void ss_flusher_notice(ss_store *store)
+{
+    ss_wait_event_signal(&store->flusher.event);
 }

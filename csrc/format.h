@@ -41,7 +41,8 @@ _Static_assert(FRAME_BODY == SS_FRAME_HEADER_SIZE, "docs/format.md says 48");
 enum {
     FRAME_FLAG_PRESENT = 1,  /* always set: keeps the word non-zero */
     FRAME_FLAG_HASH_KEY = 2, /* 16 bytes of explicit hash key follow the attributes */
-    FRAME_FLAGS_KNOWN = FRAME_FLAG_PRESENT | FRAME_FLAG_HASH_KEY
+    FRAME_FLAG_MORE = 4,     /* the next frame belongs to the same batch: recovery keeps a batch whole or not at all */
+    FRAME_FLAGS_KNOWN = FRAME_FLAG_PRESENT | FRAME_FLAG_HASH_KEY | FRAME_FLAG_MORE
 };
 #define FRAME_BITS_52 ((UINT64_C(1) << 52) - 1)
 #define FRAME_BITS_24 ((UINT64_C(1) << 24) - 1)

@@ -85,14 +85,19 @@ static ss_status set_options(ss_log *log, const ss_log_options *options)
     ss_status status = ss_log_describe(log, options->description, (uint32_t)options->description_size);
     if (status != SS_OK)
         return status;
-    log->durability = options->durability;
-    atomic_store(&log->entry->durability, (uint32_t)options->durability);
-    if (options->segment_size_max)
+    /* Appenders read these without a lock: what stays the same is not written again. */
+    if (log->durability != options->durability) {
+        log->durability = options->durability;
+        atomic_store(&log->entry->durability, (uint32_t)options->durability);
+    }
+    if (options->segment_size_max && log->segment_size_max != options->segment_size_max)
         log->segment_size_max = options->segment_size_max;
-    if (options->record_size_max)
+    if (options->record_size_max && log->record_size_max != options->record_size_max)
         log->record_size_max = options->record_size_max;
-    log->epoch_floor = options->epoch_floor > log->epoch_floor ? options->epoch_floor : log->epoch_floor;
-    log->start_position = options->start_position > log->start_position ? options->start_position : log->start_position;
+    if (options->epoch_floor > log->epoch_floor)
+        log->epoch_floor = options->epoch_floor;
+    if (options->start_position > log->start_position)
+        log->start_position = options->start_position;
     atomic_store_explicit(&log->attached, 1, memory_order_release);
     return SS_OK;
 }

@@ -32,6 +32,7 @@ struct ss_store {
     _Atomic int64_t sync_interval_us;
     _Atomic uint64_t wall_checked_us; /* wall time up to which the boot clock has agreed */
     _Atomic uint64_t control_synced_us;
+    _Atomic int control_dirty; /* this process wrote watermarks since then */
     int mmap_ok;
     long processors;
     pthread_mutex_t logs_mutex;
@@ -94,6 +95,8 @@ void ss_store_control_sync(ss_store *store, int now);
 
 /* flusher.c */
 ss_status ss_flusher_start(ss_store *store);
+/* Something was published: wake it from a long sleep, if it is in one. */
+void ss_flusher_notice(ss_store *store);
 
 /* preparer.c */
 /* Fault the pages of [populated, needed) in, claiming up to `target`. */

@@ -297,6 +297,7 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
         uint64_t frame_size = 0;
         status = ss_record_frame_size(&entries[i], log->record_size_max, &frame_size);
         assert(status == SS_OK); /* checked before the lock */
+        place.more = i + 1 < count;
         ss_record_write(to, &entries[i], frame_size, &place, &log->writer->salt);
         if (positions)
             positions[i] = place.position;
@@ -344,6 +345,9 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
         return SS_READ_ONLY;
     }
     int taken_over, try_only = (flags & SS_APPEND_TRY) != 0;
+    /* Before anything is published: it keeps the promise of `interval`, and brings watermarks to disk in every mode. */
+    if ((status = ss_flusher_start(log->store)) != SS_OK)
+        goto leave;
     /* A close syncs under the append lock. No other round may be in flight then: its failure could be reported there and nowhere else. */
     if (flags & SS_APPEND_CLOSE && (status = ss_log_sync_hold(log)) != SS_OK)
         goto leave;
@@ -368,10 +372,10 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     int ahead_low = status == SS_OK && runs_low(log);
     ss_log_unlock(log);
     SS_KILLPOINT("append-unlocked");
-    if (status == SS_OK && (flags & SS_APPEND_CLOSE || log->durability != SS_DURABILITY_SYNC)) {
+    if (status == SS_OK && (flags & SS_APPEND_CLOSE || log->durability != SS_DURABILITY_SYNC))
         ss_log_announce_tail(log);
-        status = ss_flusher_start(log->store);
-    }
+    if (status == SS_OK && log->durability == SS_DURABILITY_INTERVAL)
+        ss_flusher_notice(log->store);
     if (ahead_low)
         ss_preparer_ask(log);
 release_sync:

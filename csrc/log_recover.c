@@ -26,6 +26,13 @@ typedef struct {
     size_t active;      /* index of the segment that holds `end` */
     int uncertain;      /* the last segment holds copies alone, and nothing proves that its header was synced */
     int closed;
+    struct { /* where the last whole batch ended, and what was true there */
+        uint64_t end;
+        uint64_t records;
+        uint64_t arrival_us;
+        uint64_t last_frame;
+    } whole;
+    int in_batch;       /* the last frame says that more of its batch follows */
     ss_recovery report;
 } recovery;
 
@@ -131,6 +138,33 @@ static void take_frame(recovery *r, size_t i, const ss_record_header *header)
     r->records = before + (header->type == SS_FRAME_DATA);
     r->last_frame = header->position;
     r->closed = header->type == SS_FRAME_CLOSE;
+    r->in_batch = (header->flags & FRAME_FLAG_MORE) != 0;
+    if (!r->in_batch) {
+        r->whole.end = header->position + header->frame_size;
+        r->whole.records = r->records;
+        r->whole.arrival_us = r->arrival_us;
+        r->whole.last_frame = r->last_frame;
+    }
+}
+
+/* The gravest verdict stays: a log that ends well behind damage is a damaged one. */
+static void judge(recovery *r, int verdict)
+{
+    if (verdict > r->report.verdict)
+        r->report.verdict = verdict;
+}
+
+/* The writer died inside a batch that nobody was told of: what stands of it goes, like any torn tail. Never below what was durable. */
+static void cut_batch(recovery *r)
+{
+    if (!r->in_batch || r->whole.end == 0 || r->whole.end < r->known || r->whole.end > r->end)
+        return;
+    judge(r, 'B');
+    r->report.torn_bytes += r->end - r->whole.end;
+    r->end = r->whole.end;
+    r->records = r->whole.records;
+    r->arrival_us = r->whole.arrival_us;
+    r->last_frame = r->whole.last_frame;
 }
 
 /* What stands behind `x` in segment i and later ones: the first whole frame, and how far all of them claim the log was durable. */
@@ -176,12 +210,6 @@ static ss_status look_behind(recovery *r, size_t i, ss_scan *scan, uint64_t x, u
     return SS_OK;
 }
 
-/* The gravest verdict stays: a log that ends well behind damage is a damaged one. */
-static void judge(recovery *r, int verdict)
-{
-    if (verdict > r->report.verdict)
-        r->report.verdict = verdict;
-}
 
 /* Nothing valid stands at x: decide by the table. *resume: the scan goes on there; 0 = x (or what r->end says) is the end. */
 static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64_t *resume, size_t *resume_segment)
@@ -196,6 +224,7 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
     if (zero && i + 1 == r->count && x >= r->known) {
         judge(r, 'A');
         r->end = x;
+        cut_batch(r);
         return SS_OK;
     }
     if ((status = look_behind(r, i, scan, x, &next, resume_segment, &frames)) != SS_OK)
@@ -209,6 +238,7 @@ static ss_status decide(recovery *r, size_t i, ss_scan *scan, uint64_t x, uint64
         r->report.lost_frames = frames;
         r->report.torn_bytes = limit - x;
         r->end = x;
+        cut_batch(r);
         return SS_OK;
     }
     /* Durable bytes are gone or damaged, or what stands here was never a tear: nothing is cut, the range is reported when it is read. */
@@ -311,6 +341,9 @@ static ss_status find_end(recovery *r)
     uint64_t from = r->live[i]->facts.base;
     r->records = r->live[i]->facts.base_ordinal;
     r->arrival_us = r->live[i]->facts.floor_arrival;
+    r->whole.end = from; /* batches never span segments */
+    r->whole.records = r->records;
+    r->whole.arrival_us = r->arrival_us;
     if (frame > from && frame <= r->known) {
         ss_scan scan;
         ss_record_header header;
@@ -424,6 +457,7 @@ static ss_status settle(ss_log *log, int uncertain)
     uint64_t durable = atomic_load(&entry->durable), tail = atomic_load(&entry->tail);
     if (durable >= tail) {
         ss_control_watermark_store(entry, tail, atomic_load(&entry->last_frame));
+        atomic_store(&log->store->control_dirty, 1);
         return SS_OK;
     }
     int doubtful = uncertain || in_doubt(log);

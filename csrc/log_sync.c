@@ -50,6 +50,7 @@ void ss_log_sync_publish(ss_log *log, uint64_t durable, uint64_t frame)
     uint64_t seen = atomic_load(&entry->durable);
     while (seen < durable && !atomic_compare_exchange_weak_explicit(&entry->durable, &seen, durable, memory_order_release, memory_order_relaxed))
         continue;
+    atomic_store_explicit(&log->store->control_dirty, 1, memory_order_relaxed);
     if (seen < durable)
         ss_control_watermark_store(entry, durable, frame < durable ? frame : 0);
     ss_wait_event_signal(&entry->durable_event);

@@ -108,7 +108,7 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
     words_put(&writer, entry->data, entry->data_size);
     unsigned pad = words_finish(&writer);
     uint64_t key_field = (uint64_t)(entry->key_size + 1);
-    uint64_t flags = FRAME_FLAG_PRESENT | (entry->hash_key_present ? FRAME_FLAG_HASH_KEY : 0);
+    uint64_t flags = FRAME_FLAG_PRESENT | (entry->hash_key_present ? FRAME_FLAG_HASH_KEY : 0) | (place->more ? FRAME_FLAG_MORE : 0);
     uint64_t words[6] = {
         frame_size << 32,
         place->position,

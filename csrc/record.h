@@ -13,6 +13,7 @@ typedef struct {
     uint64_t durable; /* known durable end as it is written; <= position */
     uint32_t ordinal;
     uint32_t type;
+    uint32_t more; /* another frame of the same batch follows */
 } ss_record_place;
 
 /* A frame header as read, checked but not believed beyond its check. */

@@ -126,11 +126,13 @@ ss_status ss_store_poison_set(ss_store *store, ss_status cause)
     return ss_status_with_errno(SS_POISONED, (int)error);
 }
 
-int ss_store_poison(const ss_store *store)
+int ss_store_poison(ss_store *store)
 {
-    if (atomic_load(&store->closing) || atomic_load(&store->forked))
+    if (ss_store_enter(store) != SS_OK)
         return 0;
-    return (int)atomic_load(&store->control.header->poison);
+    int poison = (int)atomic_load(&store->control.header->poison);
+    ss_store_leave(store);
+    return poison;
 }
 
 uint64_t ss_store_arrival_us(ss_store *store)
@@ -223,11 +225,13 @@ ss_status ss_store_epoch_raise(ss_store *store, uint64_t epoch)
     return SS_OK;
 }
 
-uint64_t ss_store_epoch_counter(const ss_store *store)
+uint64_t ss_store_epoch_counter(ss_store *store)
 {
-    if (atomic_load(&store->closing) || atomic_load(&store->forked))
+    if (ss_store_enter(store) != SS_OK)
         return 0;
-    return atomic_load(&store->control.header->epoch_counter);
+    uint64_t counter = atomic_load(&store->control.header->epoch_counter);
+    ss_store_leave(store);
+    return counter;
 }
 
 uint32_t ss_store_watch(ss_store *store)
@@ -273,10 +277,12 @@ void ss_store_wake(ss_store *store)
 void ss_store_control_sync(ss_store *store, int now)
 {
     uint64_t at = ss_wait_monotonic_us(), last = atomic_load(&store->control_synced_us);
-    if (store->control.fd < 0 || store->info.read_only || (!now && at - last < CONTROL_SYNC_EVERY_US))
+    if (store->control.fd < 0 || store->info.read_only || !atomic_load(&store->control_dirty) || (!now && at - last < CONTROL_SYNC_EVERY_US))
         return;
-    if (atomic_compare_exchange_strong(&store->control_synced_us, &last, at))
+    if (atomic_compare_exchange_strong(&store->control_synced_us, &last, at)) {
+        atomic_store(&store->control_dirty, 0);
         ss_file_sync(store->control.fd); /* a hint: if it fails, recovery scans further back */
+    }
 }
 
 ss_status ss_store_processes(ss_store *store, ss_process *processes, size_t limit, size_t *count)

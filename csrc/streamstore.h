@@ -67,9 +67,9 @@ ss_status ss_store_flush(ss_store *store);
 ss_status ss_store_sync_interval_set(ss_store *store, int64_t interval_us);
 /* Epochs handed out from now on are above `epoch` (a delete, clear or restore raises this first). */
 ss_status ss_store_epoch_raise(ss_store *store, uint64_t epoch);
-uint64_t ss_store_epoch_counter(const ss_store *store);
+uint64_t ss_store_epoch_counter(ss_store *store);
 /* 0, or the errno of the failed sync that poisoned the store. */
-int ss_store_poison(const ss_store *store);
+int ss_store_poison(ss_store *store);
 /* Store-wide activity: read the word first, look for work, then wait for it to differ. Returns SS_OK on a change. */
 uint32_t ss_store_watch(ss_store *store);
 ss_status ss_store_wait(ss_store *store, uint32_t seen, int64_t timeout_us);

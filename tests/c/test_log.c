@@ -345,6 +345,46 @@ static void check_index(void)
     remove_root();
 }
 
+/* A batch is there whole or not at all, also after its writer died in the middle of it: here its last frame never came. */
+static void check_batch_is_whole(void)
+{
+    for (int missing = 0; missing < 2; missing++) {
+        fresh_root();
+        ss_store *store = open_store(SS_OPEN_CREATE);
+        ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+        put(log, 0);
+        put(log, 1);
+        uint8_t data[3][700];
+        ss_entry entries[3];
+        uint64_t positions[3];
+        ss_appended appended;
+        for (uint64_t i = 0; i < 3; i++) {
+            static const uint8_t key[16] = "kkkkkkkkkkkkkkk";
+            entries[i] = (ss_entry){.data = data[i], .data_size = content(2 + i, data[i]), .key = key, .key_size = (int32_t)(1 + i)};
+        }
+        CHECK_EQUAL(ss_log_append(log, entries, 3, 0, 0, positions, &appended), SS_OK);
+        close_store(store);
+        char path[128];
+        if (missing) {
+            snprintf(path, sizeof path, "%s/streams/1/0/%012d.seg", root, 1);
+            FILE *file = fopen(path, "r+");
+            fseek(file, (long)(SS_SEGMENT_HEADER_SIZE + positions[2] - SS_FIRST_POSITION), SEEK_SET);
+            for (uint64_t at = positions[2]; at < appended.end_position; at++)
+                fputc(0, file);
+            fclose(file);
+        }
+        snprintf(path, sizeof path, "%s/control", root);
+        CHECK_EQUAL(remove(path), 0); /* no hint: the frames alone decide */
+        store = open_store(0);
+        log = open_log(store, SS_DURABILITY_PROCESS);
+        CHECK_EQUAL(read_all(log, 0, missing ? 2 : 5), missing ? positions[0] : appended.end_position);
+        put(log, missing ? 2 : 5);
+        read_all(log, 0, missing ? 3 : 6);
+        close_store(store);
+        remove_root();
+    }
+}
+
 static void check_closed(void)
 {
     fresh_root();
@@ -449,6 +489,7 @@ int main(void)
     check_expected_tail();
     check_roll_and_trim();
     check_damaged_headers();
+    check_batch_is_whole();
     check_index();
     check_closed();
     check_last_epoch();

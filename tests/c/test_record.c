@@ -270,7 +270,8 @@ static void check_hostile_headers(void)
                 SS_CORRUPT); /* never without the first flag */
     for (uint64_t type = SS_FRAME_PAD + 1; type < 16; type++)
         CHECK_EQUAL(forged(104, 1 << 12, (data & ~UINT64_C(0xf00)) | type << 8, first, &record), SS_FORMAT);
-    for (uint64_t flag = 4; flag < 256; flag *= 2)
+    CHECK_EQUAL(forged(104, 1 << 12, data | FRAME_FLAG_MORE, first, &record), SS_OK);
+    for (uint64_t flag = 8; flag < 256; flag *= 2)
         CHECK_EQUAL(forged(104, 1 << 12, data | flag, first, &record), SS_FORMAT);
 }
 

@@ -29,7 +29,7 @@ FRAME_HEADER_SIZE = 48
 
 DATA, CLOSE, EPOCH, PAD = 1, 2, 3, 4
 TYPES = {DATA: "data", CLOSE: "close", EPOCH: "epoch", PAD: "pad"}
-PRESENT, HASH_KEY = 1, 2
+PRESENT, HASH_KEY, MORE = 1, 2, 4
 LAG_UNKNOWN = (1 << 24) - 1
 INDEX_STRIDE = 1 << 16
 
@@ -260,7 +260,7 @@ def decode_frame(data: bytes, position: int, salt: int) -> Frame:
         raise DamagedError("frame sizes")
     if size > len(data) or body_check != ((checksum(data[FRAME_HEADER_SIZE:size], salt) ^ header_hash) or 1):
         raise DamagedError("frame body")
-    if kind not in TYPES or flags & ~(PRESENT | HASH_KEY):
+    if kind not in TYPES or flags & ~(PRESENT | HASH_KEY | MORE):
         raise UnknownError(f"frame type {kind}, flags {flags:#x}")
     parts, start = [], FRAME_HEADER_SIZE
     for length in (attributes_size, hash_key_size, key_size, size - fixed):
