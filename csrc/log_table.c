@@ -321,6 +321,8 @@ void ss_log_table_seal(ss_log *log, ss_segment *segment)
         if (ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd) == SS_OK) {
             ss_segment_unmap(segment);
             segment->fd = fd;
+            segment->open_files = &log->store->open_files; /* stays for readers, and counts among theirs */
+            atomic_fetch_add(segment->open_files, 1);
             segment->opened_at_sync = atomic_load(&log->entry->sync_number);
         }
     }

@@ -9,6 +9,7 @@ import argparse
 import gc
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,8 @@ import proof
 import streamstore
 
 MIB = 1024 * 1024
+BLOCK = 25
+SEALED_KEPT_OPEN = 256  # descriptors of sealed segments that a store keeps for reading, at most
 
 
 class Holdings(NamedTuple):
@@ -69,18 +72,25 @@ def cycle(path: str, i: int) -> None:
         store.close()  # else the garbage collector's
 
 
-def cycles(path: str, count: int, *, beside: bool) -> None:
-    """Many cycles, alone or beside a handle that stays."""
+def block(path: str, *, beside: bool) -> None:
+    """BLOCK cycles on a new store, alone or beside a handle that stays: what a store has to know stays as small."""
     holder = streamstore.open(path) if beside else None
-    warm = max(50, count // 5)
-    for i in range(warm):
+    for i in range(BLOCK):
         cycle(path, i)
-    before = holdings()
-    for i in range(warm, warm + count):
-        cycle(path, i)
-    flat(f"{count} cycles", before, holdings(), 1024)
     if holder:
         holder.close()
+    gc.collect()
+    shutil.rmtree(path)
+
+
+def cycles(path: str, count: int, *, beside: bool) -> None:
+    """So many cycles, after some to warm up."""
+    for _ in range(4):
+        block(path, beside=beside)
+    before = holdings()
+    for _ in range(count // BLOCK):
+        block(path, beside=beside)
+    flat(f"{count} cycles", before, holdings(), 512)
 
 
 def volume(path: str, mib: int) -> None:
@@ -94,11 +104,12 @@ def volume(path: str, mib: int) -> None:
                 stream.put_records([(record, "k")] * 128)
             if sum(len(each.data) for each in stream.read()) != stream.shards()[0].record_count * len(record):
                 raise proof.Failure("not all was read")
+            store.flush()  # a segment stays mapped until it is durable
 
-        write_and_read(max(8, mib // 8))
+        write_and_read(mib // 8)
         before = holdings()
         write_and_read(mib - mib // 8)
-        flat(f"{mib} MiB", before, holdings(), 4096, descriptors=64)
+        flat(f"{mib} MiB", before, holdings(), 4096, descriptors=SEALED_KEPT_OPEN)
 
 
 def main() -> None:
