@@ -149,12 +149,13 @@ static void check_volume(long mib)
     static uint8_t data[8 << 10];
     scratch_new();
     ss_store *store = open_store();
-    ss_log *log = open_log(store, 0, 128 << 10); /* some hundred segments */
+    ss_log *log = open_log(store, 0, mib > 256 ? 1 << 20 : 128 << 10); /* some hundred segments */
     long records = mib * 128, warm = records / 8;
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (uint8_t)(i * 31 >> 3);
     for (long i = 0; i < warm; i++)
         put(log, data, sizeof data);
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
     read_through(log, warm);
     holdings before = measure();
     for (long i = warm; i < records; i++)
