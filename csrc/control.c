@@ -55,7 +55,8 @@ uint64_t ss_control_watermark_load(const ss_control_entry *entry, uint64_t *fram
     return durable;
 }
 
-/* Give entries below `count` disk blocks before they are touched: a store to a page without a block on a full disk is SIGBUS. */
+/* Give entries below `count` disk blocks before they are touched: a store to a page without a block on a full disk
+ * is SIGBUS. */
 static ss_status reserve(ss_control *control, uint32_t count)
 {
     uint32_t capacity = atomic_load(&control->header->log_capacity);
@@ -116,7 +117,8 @@ static ss_status check_header(const ss_control_header *header, uint64_t file_siz
 }
 
 /* Map the control file that stands; its entry counts are bounded by the file, whatever they say. */
-static ss_status map_existing(int directory, const uint8_t store_id[16], int writable, ss_control *out, uint32_t *entries)
+static ss_status map_existing(int directory, const uint8_t store_id[16], int writable, ss_control *out,
+                              uint32_t *entries)
 {
     int fd;
     ss_status status = ss_file_open(directory, CONTROL_NAME, writable ? SS_FILE_WRITE : SS_FILE_READ, &fd);
@@ -155,12 +157,14 @@ ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writa
     ss_status status = map_existing(directory, store_id, writable, &found, &entries);
     if (status != SS_OK)
         return status;
-    /* What the counts name must lie in the file: a look beyond it is SIGBUS. Counts before size, because the file grows first. */
+    /* What the counts name must lie in the file: a look beyond it is SIGBUS. Counts before size, because the file
+     * grows first. */
     uint64_t named = atomic_load(&found.header->log_capacity), size = 0;
     if (named < atomic_load(&found.header->log_count))
         named = atomic_load(&found.header->log_count);
     status = ss_file_size(found.fd, &size, NULL);
-    if (status == SS_OK && (named > SS_CONTROL_LOGS_MAX || size < SS_CONTROL_HEADER_SIZE + named * sizeof(ss_control_entry)))
+    if (status == SS_OK &&
+        (named > SS_CONTROL_LOGS_MAX || size < SS_CONTROL_HEADER_SIZE + named * sizeof(ss_control_entry)))
         status = SS_CORRUPT;
     if (status != SS_OK) {
         ss_control_close(&found);
@@ -243,7 +247,8 @@ static int find(const ss_control *control, uint32_t stream_id, uint32_t shard, u
     return held != 0;
 }
 
-ss_status ss_control_create(int directory, const uint8_t store_id[16], int private_memory, ss_control *out, int *hints_known)
+ss_status ss_control_create(int directory, const uint8_t store_id[16], int private_memory, ss_control *out,
+                            int *hints_known)
 {
     ss_control old = {.fd = -1}, made;
     uint32_t old_entries = 0;
@@ -272,7 +277,8 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
         uint32_t other;
         if (atomic_load(&entry->state) == SS_LOG_RETIRED)
             continue;
-        /* A page that a power cut took leaves entries of nobody: two entries for one log would be two append locks for it. */
+        /* A page that a power cut took leaves entries of nobody: two entries for one log would be two append locks
+         * for it. */
         if ((status = index_entries(&made, kept)) != SS_OK)
             goto drop_new;
         if (!find(&made, entry->stream_id, entry->shard, &other))
@@ -312,8 +318,9 @@ void ss_control_close(ss_control *control)
 ss_status ss_control_retire(ss_control *control, const ss_lock_self *self)
 {
     atomic_store(&control->header->retired, 1);
-    /* Appenders look at the mark under their lock: once each lock was ours after the mark, no append of the old incarnation
-     * is under way and none can start. A lock whose owner is dead is taken over; a live owner is waited for. */
+    /* Appenders look at the mark under their lock: once each lock was ours after the mark, no append of the old
+     * incarnation is under way and none can start. A lock whose owner is dead is taken over; a live owner is waited
+     * for. */
     uint32_t count = atomic_load(&control->header->log_count);
     for (uint32_t i = 0; i < count; i++) {
         ss_control_entry *entry = ss_control_entry_at(control, i);
@@ -327,8 +334,8 @@ ss_status ss_control_retire(ss_control *control, const ss_lock_self *self)
     return SS_OK;
 }
 
-ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uint32_t stream_id, uint32_t shard, uint32_t durability,
-                              uint32_t *index)
+ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uint32_t stream_id, uint32_t shard,
+                              uint32_t durability, uint32_t *index)
 {
     ss_control_header *header = control->header;
     uint32_t count = atomic_load_explicit(&header->log_count, memory_order_acquire);

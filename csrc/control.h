@@ -1,5 +1,6 @@
-/* The control file: what all processes of one incarnation share. A new one is made by the first opener; an old one is read for
- * hints only (a power cut can leave any mixture of its old states on disk). Knows words and entries, not what they mean to a log.
+/* The control file: what all processes of one incarnation share. A new one is made by the first opener; an old one
+ * is read for hints only (a power cut can leave any mixture of its old states on disk). Knows words and entries, not
+ * what they mean to a log.
  *
  *   header, 4096 bytes | entry 0 | entry 1 | ...        an entry is five cache lines, one log each
  */
@@ -13,7 +14,7 @@
 #include "streamstore.h"
 
 #define SS_CONTROL_MAGIC UINT64_C(0x0a0d1a4c54435353) /* "SSCTL" 1a 0d 0a */
-#define SS_CONTROL_POSITION_MAX (UINT64_C(1) << 62) /* no log gets there; what says so is damaged */
+#define SS_CONTROL_POSITION_MAX (UINT64_C(1) << 62)   /* no log gets there; what says so is damaged */
 enum { SS_CONTROL_LAYOUT = 1, SS_CONTROL_HEADER_SIZE = 4096, SS_CONTROL_LOGS_MAX = 1 << 18 };
 
 typedef struct {
@@ -27,11 +28,11 @@ typedef struct {
     _Atomic uint32_t retired; /* a newer incarnation stands: write nothing */
     _Atomic uint32_t poison;  /* errno of the sync that failed; 0 = none */
     _Atomic uint64_t epoch_counter;
-    uint64_t anchor_wall_us;  /* wall and boot clock at the same moment, when the incarnation was made */
+    uint64_t anchor_wall_us; /* wall and boot clock at the same moment, when the incarnation was made */
     uint64_t anchor_boot_us;
     _Alignas(64) _Atomic uint32_t registration; /* lock word: who may add entries */
     _Atomic uint32_t log_count;
-    _Atomic uint32_t log_capacity; /* entries that have disk blocks */
+    _Atomic uint32_t log_capacity;       /* entries that have disk blocks */
     _Alignas(64) _Atomic uint32_t watch; /* event word: something became visible somewhere */
 } ss_control_header;
 _Static_assert(sizeof(ss_control_header) <= SS_CONTROL_HEADER_SIZE, "the header fits its page");
@@ -40,12 +41,14 @@ enum { SS_LOG_UNRECOVERED = 0, SS_LOG_READY = 1, SS_LOG_RETIRED = 2 };
 
 /* What an entry carries over from an earlier incarnation. */
 enum {
-    SS_CARRIED_CLEAN = 1,    /* closed with all durable: the segment may go on in place if only zeros follow */
-    SS_CARRIED_IN_DOUBT = 2, /* a sync failed or died in flight: bytes above the watermark must be copied before they count */
-    SS_CARRIED_SETTLED = 4,  /* all that earlier incarnations left is durable; not yet recovered for use */
+    SS_CARRIED_CLEAN = 1, /* closed with all durable: the segment may go on in place if only zeros follow */
+    /* a sync failed or died in flight: bytes above the watermark must be copied before they count */
+    SS_CARRIED_IN_DOUBT = 2,
+    SS_CARRIED_SETTLED = 4, /* all that earlier incarnations left is durable; not yet recovered for use */
 };
 
-/* How far a log was known durable, with its own check: two slots, written in turn, so that one is whole at any crash. */
+/* How far a log was known durable, with its own check: two slots, written in turn, so that one is whole at any
+ * crash. */
 typedef struct {
     uint64_t durable;
     uint64_t frame; /* a frame boundary at or below durable: where a scan may start */
@@ -61,11 +64,11 @@ typedef struct {
     /* line 0: the append lock's own */
     _Atomic uint32_t lock;
     _Atomic uint32_t state;
-    _Atomic uint64_t tail;        /* end of what is published: the one meaning of visible */
-    _Atomic uint64_t reserve_end; /* stored before a byte is: past the tail = an append or roll is under way */
+    _Atomic uint64_t tail;            /* end of what is published: the one meaning of visible */
+    _Atomic uint64_t reserve_end;     /* stored before a byte is: past the tail = an append or roll is under way */
     _Atomic uint64_t segment_ordinal; /* active segment; 0 = none yet */
     _Atomic uint64_t segment_base;
-    _Atomic uint64_t allocated;   /* bytes of the active file that have blocks */
+    _Atomic uint64_t allocated; /* bytes of the active file that have blocks */
     _Atomic uint64_t epoch;
     _Atomic uint64_t record_count;
     /* line 1: the sync lock's own */
@@ -107,15 +110,18 @@ typedef struct {
     uint8_t *map;
     size_t map_size;
     ss_control_header *header;
-    /* This process's own way from (stream, shard) to entry: open addressing over entries seen so far, guarded by the caller. */
+    /* This process's own way from (stream, shard) to entry: open addressing over entries seen so far, guarded by the
+     * caller. */
     uint32_t *table;
     uint32_t table_size;
     uint32_t indexed;
 } ss_control;
 
-/* Make a new incarnation in directory `directory`, with hints from the control file there, if one holds. The caller holds the open lock
- * and, where the old incarnation may have live holders (it is poisoned), has retired it. private_memory: nothing is written. */
-ss_status ss_control_create(int directory, const uint8_t store_id[16], int private_memory, ss_control *out, int *hints_known);
+/* Make a new incarnation in directory `directory`, with hints from the control file there, if one holds. The caller
+ * holds the open lock and, where the old incarnation may have live holders (it is poisoned), has retired it.
+ * private_memory: nothing is written. */
+ss_status ss_control_create(int directory, const uint8_t store_id[16], int private_memory, ss_control *out,
+                            int *hints_known);
 /* Attach to the incarnation that stands. SS_FORMAT, SS_FOREIGN, SS_CORRUPT where it cannot be one of ours. */
 ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writable, ss_control *out);
 void ss_control_close(ss_control *control);
@@ -123,8 +129,8 @@ void ss_control_close(ss_control *control);
 ss_status ss_control_retire(ss_control *control, const ss_lock_self *self);
 ss_control_entry *ss_control_entry_at(const ss_control *control, uint32_t index);
 /* The entry of a log, made if there is none. One caller at a time (the store's mutex). */
-ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uint32_t stream_id, uint32_t shard, uint32_t durability,
-                              uint32_t *index);
+ss_status ss_control_register(ss_control *control, const ss_lock_self *self, uint32_t stream_id, uint32_t shard,
+                              uint32_t durability, uint32_t *index);
 void ss_control_watermark_store(ss_control_entry *entry, uint64_t durable, uint64_t frame);
 /* The highest watermark that holds; 0 if none does. */
 uint64_t ss_control_watermark_load(const ss_control_entry *entry, uint64_t *frame);

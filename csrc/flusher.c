@@ -1,5 +1,5 @@
-/* One thread a process that keeps the promise of `interval` streams, finishes sealed segments, syncs what a dead writer left, and brings
- * watermarks to disk within a second. Started by the first publish. */
+/* One thread a process that keeps the promise of `interval` streams, finishes sealed segments, syncs what a dead
+ * writer left, and brings watermarks to disk within a second. Started by the first publish. */
 #include "log.h"
 #include "wait.h"
 
@@ -31,7 +31,8 @@ static ss_status round_of_syncs(ss_store *store)
             if (ss_status_code(status) == SS_POISONED || ss_status_code(status) == SS_STALE)
                 return status; /* nothing is retried: the store says so at every call */
         }
-        if ((log || (log = ss_store_log_known(store, i))) && atomic_load(&entry->segment_ordinal) != atomic_load(&log->index_sealed) &&
+        if ((log || (log = ss_store_log_known(store, i))) &&
+            atomic_load(&entry->segment_ordinal) != atomic_load(&log->index_sealed) &&
             atomic_load(&entry->durable) >= atomic_load(&entry->segment_base)) {
             atomic_store(&log->index_sealed, atomic_load(&entry->segment_ordinal));
             ss_log_index_seal(log);
@@ -47,7 +48,8 @@ static int expects_work(const ss_store *store)
     uint32_t count = atomic_load(&store->control.header->log_count);
     for (uint32_t i = 0; i < count; i++) {
         const ss_control_entry *entry = ss_control_entry_at(&store->control, i);
-        int waits = atomic_load(&entry->durability) == SS_DURABILITY_INTERVAL && atomic_load(&entry->tail) > atomic_load(&entry->durable);
+        int waits = atomic_load(&entry->durability) == SS_DURABILITY_INTERVAL &&
+                    atomic_load(&entry->tail) > atomic_load(&entry->durable);
         if (waits && atomic_load(&entry->state) == SS_LOG_READY)
             return 1;
     }
@@ -62,8 +64,9 @@ static void *run(void *context)
         uint32_t seen = ss_wait_event_read(event);
         if (round_of_syncs(store) != SS_OK)
             break;
-        /* Half an interval of sleep, due after half: a record waits at most one interval for its sync to start. With nothing
-         * to come the sleep is long, and the next publish to an interval log ends it: announced first, looked again after. */
+        /* Half an interval of sleep, due after half: a record waits at most one interval for its sync to start. With
+         * nothing to come the sleep is long, and the next publish to an interval log ends it: announced first,
+         * looked again after. */
         int64_t half = atomic_load(&store->sync_interval_us) / 2;
         if (expects_work(store))
             ss_wait_sleep(event, seen, half < SS_WAIT_BOUND_US ? half : SS_WAIT_BOUND_US);
@@ -75,7 +78,9 @@ static void *run(void *context)
 
 ss_status ss_flusher_start(ss_store *store)
 {
-    return atomic_load_explicit(&store->flusher.started, memory_order_relaxed) ? SS_OK : ss_worker_start(&store->flusher, run, store);
+    return atomic_load_explicit(&store->flusher.started, memory_order_relaxed)
+               ? SS_OK
+               : ss_worker_start(&store->flusher, run, store);
 }
 
 void ss_flusher_notice(ss_store *store)

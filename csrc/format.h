@@ -1,18 +1,20 @@
-/* The layout on disk, as derived offsets (docs/format.md has the tables and a worked example). Little-endian throughout;
- * numbers and magics here are for ever. Knows no I/O.
+/* The layout on disk, as derived offsets (docs/format.md has the tables and a worked example). Little-endian
+ * throughout; numbers and magics here are for ever. Knows no I/O.
  *
- * A frame, 8-byte aligned; every header word of a real frame is non-zero, so that on zeroed space each torn store leaves a zero word:
+ * A frame, 8-byte aligned; every header word of a real frame is non-zero, so that on zeroed space each torn store
+ * leaves a zero word:
  *
  *   0        4        8                16               24               32               40               48
- *   +--------+--------+----------------+----------------+----------------+----------------+----------------+ body ... pad
+ *   +--------+--------+----------------+----------------+----------------+----------------+----------------+ body
+ *   ... pad
  *   | header | frame  |    position    | arrival 52 bit | epoch   52 bit | ordinal 24 bit |   body check   |
  *   | check  | size   |                | key_size 12    | type 4 flags 8 | lag 24 attr 13 |                |
  *   |        |        |                |                |                | pad 3          |                |
  *   +--------+--------+----------------+----------------+----------------+----------------+----------------+
  *
  *   body = attributes | explicit hash key (16, if flagged) | partition key | data | zero pad to 8
- *   header check = low 32 bits of H = XXH3-64(bytes 4..40, seed salt);  body check = XXH3-64(body, seed salt) ^ H, 0 written as 1.
- *   So the body check covers header and position too.
+ *   header check = low 32 bits of H = XXH3-64(bytes 4..40, seed salt);  body check = XXH3-64(body, seed salt) ^ H, 0
+ *   written as 1. So the body check covers header and position too.
  */
 #ifndef STREAMSTORE_FORMAT_H
 #define STREAMSTORE_FORMAT_H
@@ -47,7 +49,8 @@ enum {
 #define FRAME_BITS_52 ((UINT64_C(1) << 52) - 1)
 #define FRAME_BITS_24 ((UINT64_C(1) << 24) - 1)
 #define FRAME_EPOCH_MAX FRAME_BITS_52
-/* The ordinal field counts data frames in the segment before this one, plus one; a segment is rolled before it overflows. */
+/* The ordinal field counts data frames in the segment before this one, plus one; a segment is rolled before it
+ * overflows. */
 #define FRAME_ORDINAL_MAX (FRAME_BITS_24 - 1)
 /* The lag field is (position - durable end when written) / 8; all ones = not known. */
 #define FRAME_LAG_UNKNOWN FRAME_BITS_24
@@ -80,8 +83,10 @@ _Static_assert(SEGMENT_DESCRIPTION + SS_DESCRIPTION_SIZE_MAX <= SEGMENT_CHECK, "
 #define SEGMENT_MAGIC_VALUE UINT64_C(0x0a0d1a4745535353) /* "SSSEG" 1a 0d 0a: text-mode copies damage it visibly */
 #define INDEX_MAGIC_VALUE UINT64_C(0x0a0d1a5844495353)   /* "SSIDX" 1a 0d 0a */
 
-/* The index trailer of a sealed segment, at the 8-byte aligned end of its frames: a hint, rebuilt by scanning where it does not hold.
- *   magic 8 | version 4 | entries 4 | ordinal of the segment 8 | end position 8 | records 8 | (position 8, arrival 8, ordinal 8) * entries | check 8 */
+/* The index trailer of a sealed segment, at the 8-byte aligned end of its frames: a hint, rebuilt by scanning where
+ * it does not hold.
+ *   magic 8 | version 4 | entries 4 | ordinal of the segment 8 | end position 8 | records 8 | (position 8, arrival
+ *   8, ordinal 8) * entries | check 8 */
 enum {
     INDEX_VERSION = 8,
     INDEX_ENTRIES = INDEX_VERSION + 4,

@@ -46,7 +46,8 @@ void ss_lock_detach(ss_lock_self *self)
 int ss_lock_try(const ss_lock_self *self, _Atomic uint32_t *word)
 {
     uint32_t expected = 0;
-    return atomic_compare_exchange_strong_explicit(word, &expected, self->word, memory_order_acquire, memory_order_relaxed);
+    return atomic_compare_exchange_strong_explicit(word, &expected, self->word, memory_order_acquire,
+                                                   memory_order_relaxed);
 }
 
 uint32_t ss_lock_owner_slot(uint32_t word)
@@ -64,7 +65,8 @@ int ss_lock_slot_alive(const ss_lock_self *self, uint32_t slot)
     return held;
 }
 
-/* Dead only with proof: another generation holds the slot now, or the kernel says that nobody does. Never by time alone. */
+/* Dead only with proof: another generation holds the slot now, or the kernel says that nobody does. Never by time
+ * alone. */
 static int owner_dead(const ss_lock_self *self, uint32_t word)
 {
     uint32_t slot = ss_lock_owner_slot(word);
@@ -76,7 +78,8 @@ static int owner_dead(const ss_lock_self *self, uint32_t word)
 
 static int take_over(const ss_lock_self *self, _Atomic uint32_t *word, uint32_t seen)
 {
-    /* A dead owner's word changes only by another takeover, and then this exchange fails. Sleepers may be there: keep the bit. */
+    /* A dead owner's word changes only by another takeover, and then this exchange fails. Sleepers may be there:
+     * keep the bit. */
     return owner_dead(self, seen) && atomic_compare_exchange_strong(word, &seen, self->word | WAITERS);
 }
 

@@ -1,5 +1,6 @@
-/* Who is attached, and locks that survive their owner's death. A process holds a byte of the lock file (its slot) for as long
- * as it is attached; the kernel frees it at death, in any PID namespace. A lock word names slot and generation of its owner.
+/* Who is attached, and locks that survive their owner's death. A process holds a byte of the lock file (its slot)
+ * for as long as it is attached; the kernel frees it at death, in any PID namespace. A lock word names slot and
+ * generation of its owner.
  *
  *   lock word:  31 somebody sleeps | 30..21 slot (1..1023) | 20..0 generation of the slot;  0 = free
  */

@@ -110,7 +110,8 @@ ss_status ss_store_log(ss_store *store, uint32_t stream_id, uint32_t shard, cons
     uint32_t index = 0;
     ss_log *log = NULL;
     pthread_mutex_lock(&store->logs_mutex);
-    status = ss_control_register(&store->control, &store->self, stream_id, shard, (uint32_t)options->durability, &index);
+    status = ss_control_register(&store->control, &store->self, stream_id, shard, (uint32_t)options->durability,
+                                 &index);
     pthread_mutex_unlock(&store->logs_mutex);
     if (status == SS_OK)
         status = ss_store_log_at(store, index, &log);
@@ -206,7 +207,8 @@ ss_status ss_log_state_get(ss_log *log, ss_log_state *out)
     return status;
 }
 
-/* Whether a suffix waits for a sync that its writer should have begun by now. What a private view keeps back it keeps back for good. */
+/* Whether a suffix waits for a sync that its writer should have begun by now. What a private view keeps back it
+ * keeps back for good. */
 static int orphaned(const ss_log *log)
 {
     const ss_control_entry *entry = log->entry;
@@ -214,7 +216,8 @@ static int orphaned(const ss_log *log)
         return 0;
     if (log->durability == SS_DURABILITY_SYNC)
         return 1;
-    return log->durability == SS_DURABILITY_INTERVAL && ss_wait_monotonic_us() - atomic_load(&entry->sync_started_us) > 2 * SS_WAIT_BOUND_US;
+    return log->durability == SS_DURABILITY_INTERVAL &&
+           ss_wait_monotonic_us() - atomic_load(&entry->sync_started_us) > 2 * SS_WAIT_BOUND_US;
 }
 
 /* One look at the log for a waiter: SS_OK ends the wait. */
@@ -239,7 +242,8 @@ static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, in
     int64_t left = endless || deadline - now > SS_WAIT_BOUND_US ? SS_WAIT_BOUND_US : (int64_t)(deadline - now);
     status = ss_wait_sleep(&entry->tail_event, seen, left);
     if (status == SS_TIMEOUT) {
-        /* Half a second of silence: a writer may have died between publish and sync. Any live process syncs its suffix. */
+        /* Half a second of silence: a writer may have died between publish and sync. Any live process syncs its
+         * suffix. */
         if (orphaned(log)) {
             status = ss_log_sync_to(log, atomic_load(&entry->tail), 0);
             return status == SS_OK ? SS_WOULD_BLOCK : status;
@@ -247,10 +251,13 @@ static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, in
         return SS_WOULD_BLOCK;
     }
     /* Woken: by a publish, or by ss_log_wake so that the caller looks whether it was closed. */
-    return status == SS_OK && ss_log_visible(log) <= position && atomic_load(&entry->tail_event) == seen ? SS_WOULD_BLOCK : status;
+    return status == SS_OK && ss_log_visible(log) <= position && atomic_load(&entry->tail_event) == seen
+               ? SS_WOULD_BLOCK
+               : status;
 }
 
-/* Where the last wait was short the next may be too: look for a moment before paying for a sleep and a wake (2 to 4 us each). */
+/* Where the last wait was short the next may be too: look for a moment before paying for a sleep and a wake (2 to 4
+ * us each). */
 static void spin_for_news(const ss_log *log, uint64_t position)
 {
     uint64_t until = ss_wait_monotonic_us() + SPIN_US;
@@ -270,7 +277,8 @@ ss_status ss_log_wait(ss_log *log, uint64_t position, int64_t timeout_us)
         return status;
     if ((status = ss_log_ready(log)) == SS_OK) {
         uint64_t began = ss_wait_monotonic_us(), deadline = began + (timeout_us > 0 ? (uint64_t)timeout_us : 0);
-        if (log->store->processors > 1 && atomic_load_explicit(&log->waits_short, memory_order_relaxed) && timeout_us != 0)
+        if (log->store->processors > 1 && atomic_load_explicit(&log->waits_short, memory_order_relaxed) &&
+            timeout_us != 0)
             spin_for_news(log, position);
         do
             status = wait_once(log, position, deadline, timeout_us < 0);

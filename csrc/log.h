@@ -1,6 +1,8 @@
-/* What the parts of a log share: the store it lives in, its control entry, its segments. Private to log_*.c and store*.c.
+/* What the parts of a log share: the store it lives in, its control entry, its segments. Private to log_*.c and
+ * store*.c.
  *
- * Locks, outer before inner: sync_lock (shared) > entry->lock (shared) > table_mutex (this process) . index_mutex is a leaf.
+ * Locks, outer before inner: sync_lock (shared) > entry->lock (shared) > table_mutex (this process) . index_mutex is
+ * a leaf.
  */
 #ifndef STREAMSTORE_LOG_H
 #define STREAMSTORE_LOG_H
@@ -26,7 +28,8 @@ struct ss_store {
     ss_control control;
     ss_lock_self self;
     ss_store_info info;
-    _Atomic int closing; /* SS_STORE_OPEN, then SS_STORE_CLOSING ends every wait and no call starts; SS_STORE_LAST_SYNC: close alone works */
+    /* SS_STORE_OPEN, then SS_STORE_CLOSING ends every wait and no call starts; SS_STORE_LAST_SYNC: close alone works */
+    _Atomic int closing;
     _Atomic int forked;
     _Atomic uint32_t active; /* calls under way */
     _Atomic int64_t sync_interval_us;
@@ -62,8 +65,8 @@ struct ss_log {
     char directory[48];
 
     /* guarded by entry->lock */
-    ss_segment *writer; /* a reference; NULL or stale where another process rolled */
-    _Atomic int waits_short; /* the last wait ended soon: spin a little before the next sleep */
+    ss_segment *writer;          /* a reference; NULL or stale where another process rolled */
+    _Atomic int waits_short;     /* the last wait ended soon: spin a little before the next sleep */
     _Atomic int prepare_pending; /* the preparer was asked and has not come by yet (guarded by nothing) */
 
     /* guarded by table_mutex: the live segments this process knows, by ordinal and base, strictly increasing in both */
@@ -120,7 +123,8 @@ void ss_log_announce_tail(ss_log *log);
 
 /* log_table.c */
 void ss_log_table_forget(ss_log *log);
-/* A reference to the live segment that holds `position`, open for reading; *end is where the next live one begins (UINT64_MAX: none). */
+/* A reference to the live segment that holds `position`, open for reading; *end is where the next live one begins
+ * (UINT64_MAX: none). */
 ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, uint64_t *end);
 /* A reference to the i-th live segment, not necessarily open; SS_NOT_FOUND past the last. */
 ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end);
@@ -131,9 +135,10 @@ void ss_log_table_release(ss_log *log, ss_segment *segment);
 ss_status ss_log_table_add(ss_log *log, ss_segment *segment);
 /* Open (or reopen writable) a segment in the table. Holds no lock at call. */
 ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable);
-/* Before a sealed segment is synced: trade its writable map for a descriptor. Syncing mapped pages write-protects each of them, with an
- * interrupt to every processor that runs a thread of ours; of unmapped ones none. The descriptor is as good a witness as the map as long as
- * no sync of the log was in flight when it was opened, which opened_at_sync records. */
+/* Before a sealed segment is synced: trade its writable map for a descriptor. Syncing mapped pages write-protects
+ * each of them, with an interrupt to every processor that runs a thread of ours; of unmapped ones none. The
+ * descriptor is as good a witness as the map as long as no sync of the log was in flight when it was opened, which
+ * opened_at_sync records. */
 void ss_log_table_seal(ss_log *log, ss_segment *segment);
 /* Drop writable maps of sealed segments that are durable now. */
 void ss_log_table_trim_maps(ss_log *log);
@@ -152,7 +157,8 @@ int ss_log_index_present(ss_log *log, ss_segment *segment, uint64_t end);
 /* log_roll.c */
 /* Above every epoch there was; more than FRAME_EPOCH_MAX where none is left. */
 uint64_t ss_log_roll_epoch(const ss_log *log);
-/* Start a segment at `base` (the tail, or lower: then [base, tail) is copied into it first). Caller holds the append lock. */
+/* Start a segment at `base` (the tail, or lower: then [base, tail) is copied into it first). Caller holds the append
+ * lock. */
 ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t frame_size);
 ss_status ss_log_roll_writer(ss_log *log); /* log->writer is the active segment, open for writing */
 

@@ -24,13 +24,15 @@ static ss_status sizes(const ss_log *log, const ss_entry *entries, size_t count,
             return status;
         sum += size;
     }
-    if (sum > SEGMENT_SIZE_LIMIT / 2 || count > FRAME_ORDINAL_MAX) /* a batch stands in one segment, and its records are numbered there */
+    /* a batch stands in one segment, and its records are numbered there */
+    if (sum > SEGMENT_SIZE_LIMIT / 2 || count > FRAME_ORDINAL_MAX)
         return SS_TOO_LARGE;
     *total = sum;
     return SS_OK;
 }
 
-/* Give the file blocks up to file offset `needed`. The step doubles with what the segment holds, so a shard of one small record costs
+/* Give the file blocks up to file offset `needed`. The step doubles with what the segment holds, so a shard of one
+ * small record costs
  * 64 KiB and a busy one a call in 32 MiB. */
 static ss_status allocate(ss_log *log, uint64_t needed)
 {
@@ -62,8 +64,9 @@ static ss_status allocate(ss_log *log, uint64_t needed)
     return status;
 }
 
-/* Fault pages in ahead of the tail, in one call for many: a fault at a time costs more, and a full disk shows here as an error where a
- * store would be SIGBUS. Busy logs find it done by the preparer. A sync log goes page by page: what is faulted is dirty, and dirty is synced. */
+/* Fault pages in ahead of the tail, in one call for many: a fault at a time costs more, and a full disk shows here
+ * as an error where a store would be SIGBUS. Busy logs find it done by the preparer. A sync log goes page by page:
+ * what is faulted is dirty, and dirty is synced. */
 static ss_status populate(ss_log *log, uint64_t needed)
 {
     ss_segment *segment = log->writer;
@@ -71,13 +74,16 @@ static ss_status populate(ss_log *log, uint64_t needed)
     uint64_t tail = ss_segment_offset(segment, atomic_load(&log->entry->tail)) & ~UINT64_C(4095);
     if (atomic_load(&segment->populate_failed))
         return ss_file_populate(segment->map + tail, (size_t)(needed - tail));
-    /* Pages below the tail were written, by another process or by pwrite: pass over them, unless somebody is at work there. */
+    /* Pages below the tail were written, by another process or by pwrite: pass over them, unless somebody is at work
+     * there. */
     uint64_t from = atomic_load(&segment->populated);
     if (from < tail && atomic_compare_exchange_strong(&segment->claimed, &from, tail))
         atomic_store(&segment->populated, tail);
     if (log->durability != SS_DURABILITY_SYNC) {
         ahead = needed / 4;
-        ahead = ahead < POPULATE_AHEAD_MIN ? POPULATE_AHEAD_MIN : ahead > POPULATE_AHEAD_MAX ? POPULATE_AHEAD_MAX : ahead;
+        ahead = ahead < POPULATE_AHEAD_MIN   ? POPULATE_AHEAD_MIN
+                : ahead > POPULATE_AHEAD_MAX ? POPULATE_AHEAD_MAX
+                                             : ahead;
     }
     uint64_t target = (needed + ahead + 4095) & ~UINT64_C(4095);
     target = target < allocated ? target : allocated;
@@ -87,8 +93,8 @@ static ss_status populate(ss_log *log, uint64_t needed)
     return status;
 }
 
-/* Whether the batch goes through pwrite: always on the pwrite backend; on a sync log where it spans pages, since pages that were never
- * mapped need no write-protecting when they are synced (a fifth of the time of such a sync). */
+/* Whether the batch goes through pwrite: always on the pwrite backend; on a sync log where it spans pages, since
+ * pages that were never mapped need no write-protecting when they are synced (a fifth of the time of such a sync). */
 static int by_pwrite(const ss_log *log, uint64_t size)
 {
     return !log->writer->map || (log->durability == SS_DURABILITY_SYNC && size >= PWRITE_FROM);
@@ -107,7 +113,8 @@ static ss_status write_out(ss_log *log, uint8_t *from, uint64_t offset, uint64_t
         return SS_OK;
     int fd = log->writer->fd;
     ss_status status = SS_OK;
-    if (log->writer->map) { /* a descriptor for the moment: write errors are reported through the map's description, which is older */
+    /* a descriptor for the moment: write errors are reported through the map's description, which is older */
+    if (log->writer->map) {
         char name[SS_SEGMENT_NAME_SIZE];
         ss_segment_name(log->directory, log->writer->facts.ordinal, name);
         status = ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd);
@@ -140,7 +147,8 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
         .ordinal = (uint32_t)(atomic_load(&entry->record_count) - log->writer->facts.base_ordinal) + 1,
         .type = type,
     };
-    /* A close reserves past its frame until the log is marked closed: who dies between leaves work for the next owner to look at. */
+    /* A close reserves past its frame until the log is marked closed: who dies between leaves work for the next
+     * owner to look at. */
     atomic_store(&entry->reserve_end, tail + size + (type == SS_FRAME_CLOSE ? 8 : 0));
     SS_KILLPOINT("marker-reserved");
     ss_record_write(to, content, size, &place, &log->writer->salt);
@@ -167,7 +175,8 @@ static ss_status append_marker(ss_log *log, uint32_t type, uint64_t epoch, const
     if (type == SS_FRAME_CLOSE)
         atomic_store(&entry->sync_inflight, 0);
     if (out)
-        *out = (ss_appended){.epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
+        *out = (ss_appended){
+            .epoch = epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
     return SS_OK;
 }
 
@@ -224,12 +233,14 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
         return SS_SHARD_CLOSED;
     int unfinished = atomic_load(&entry->reserve_end) != atomic_load(&entry->tail);
     int fresh = !atomic_load_explicit(&entry->epoch_current, memory_order_relaxed);
-    int writer_stale = !log->writer || log->writer->facts.ordinal != atomic_load(&entry->segment_ordinal) || !log->writer->writable;
+    int writer_stale = !log->writer || log->writer->facts.ordinal != atomic_load(&entry->segment_ordinal) ||
+                       !log->writer->writable;
     if (unfinished || fresh || writer_stale) {
         if (try_only)
             return SS_WOULD_BLOCK;
         if (unfinished) {
-            /* An append or roll died half-way (its owner with it, or on a full disk): what it left is never built upon. */
+            /* An append or roll died half-way (its owner with it, or on a full disk): what it left is never built
+             * upon. */
             if ((status = ss_log_recover_counters(log)) != SS_OK)
                 return status;
             if (atomic_load(&entry->closed))
@@ -267,7 +278,8 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
     return status;
 }
 
-static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uint64_t size, uint64_t *positions, ss_appended *out)
+static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uint64_t size, uint64_t *positions,
+                         ss_appended *out)
 {
     ss_control_entry *entry = log->entry;
     uint64_t tail = atomic_load_explicit(&entry->tail, memory_order_relaxed);
@@ -287,8 +299,10 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
         .ordinal = (uint32_t)(records - log->writer->facts.base_ordinal) + 1,
         .type = SS_FRAME_DATA,
     };
-    *out = (ss_appended){.epoch = place.epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
-    /* Guards a kill in the middle of the copy: whoever takes the lock over sees the reservation and leaves this segment. */
+    *out = (ss_appended){
+        .epoch = place.epoch, .first_position = tail, .end_position = tail + size, .arrival_us = arrival};
+    /* Guards a kill in the middle of the copy: whoever takes the lock over sees the reservation and leaves this
+     * segment. */
     atomic_store(&entry->reserve_end, tail + size);
     SS_KILLPOINT("append-reserved");
     uint64_t last = tail;
@@ -323,7 +337,8 @@ static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uin
 static int runs_low(const ss_log *log)
 {
     const ss_segment *segment = log->writer;
-    if (log->durability == SS_DURABILITY_SYNC || !segment->map || atomic_load_explicit(&log->prepare_pending, memory_order_relaxed))
+    if (log->durability == SS_DURABILITY_SYNC || !segment->map ||
+        atomic_load_explicit(&log->prepare_pending, memory_order_relaxed))
         return 0;
     uint64_t offset = ss_segment_offset(segment, atomic_load_explicit(&log->entry->tail, memory_order_relaxed));
     uint64_t populated = atomic_load_explicit(&segment->populated, memory_order_relaxed);
@@ -331,8 +346,8 @@ static int runs_low(const ss_log *log)
            populated < atomic_load_explicit(&log->entry->allocated, memory_order_relaxed);
 }
 
-ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags, uint64_t *positions,
-                        ss_appended *out)
+ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags,
+                        uint64_t *positions, ss_appended *out)
 {
     uint64_t size;
     if (count == 0 || (flags & SS_APPEND_CLOSE && count != 1))
@@ -348,7 +363,8 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     /* Before anything is published: it keeps the promise of `interval`, and brings watermarks to disk in every mode. */
     if ((status = ss_flusher_start(log->store)) != SS_OK)
         goto leave;
-    /* A close syncs under the append lock. No other round may be in flight then: its failure could be reported there and nowhere else. */
+    /* A close syncs under the append lock. No other round may be in flight then: its failure could be reported there
+     * and nowhere else. */
     if (flags & SS_APPEND_CLOSE && (status = ss_log_sync_hold(log)) != SS_OK)
         goto leave;
     if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)

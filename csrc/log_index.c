@@ -1,5 +1,6 @@
-/* The sparse index of a segment: a mark per 64 KiB stride, built by walking frame headers as far as it is asked for, and kept in a
- * checksummed trailer behind the frames of a sealed segment. Always a hint: what does not hold is built anew from the frames. */
+/* The sparse index of a segment: a mark per 64 KiB stride, built by walking frame headers as far as it is asked for,
+ * and kept in a checksummed trailer behind the frames of a sealed segment. Always a hint: what does not hold is
+ * built anew from the frames. */
 #include <stdlib.h>
 
 #include "file.h"
@@ -96,7 +97,7 @@ static ss_status load_trailer(ss_log *log, ss_segment *segment, uint64_t end)
     ss_file_close(fd);
     if (status == SS_OK)
         status = got >= trailer_size(0) && trailer_holds(bytes, got, segment, end) ? adopt_trailer(segment, bytes, end)
-                                                                                  : SS_NOT_FOUND;
+                                                                                   : SS_NOT_FOUND;
     free(bytes);
     return status;
 }
@@ -166,7 +167,8 @@ static ss_status write_trailer(ss_log *log, const ss_segment *segment, uint64_t 
     ss_segment_name(log->directory, segment->facts.ordinal, name);
     ss_status status = ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd);
     if (status == SS_OK) {
-        /* Blocks first: the file is then long enough for whoever maps it, and a full disk leaves it without a trailer. */
+        /* Blocks first: the file is then long enough for whoever maps it, and a full disk leaves it without a
+         * trailer. */
         status = ss_file_allocate(fd, offset + size, log->store->mmap_ok);
         if (status == SS_OK)
             status = ss_file_write(fd, bytes, size, offset);

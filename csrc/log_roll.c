@@ -1,4 +1,5 @@
-/* Starting a segment. Its commit point is a valid header: everything in it is synced before, nothing counts without it. */
+/* Starting a segment. Its commit point is a valid header: everything in it is synced before, nothing counts without
+ * it. */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,7 +88,8 @@ static ss_status create_file(ss_log *log, uint64_t *ordinal, char name[SS_SEGMEN
         if (ss_status_code(status) != SS_EXISTS)
             return status;
         ss_segment_facts facts;
-        status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts);
+        status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard,
+                                        &facts);
         if (ss_status_code(status) == SS_NOT_FOUND) {
             if ((status = ss_file_unlink(log->store->root, name)) != SS_OK)
                 return status;
@@ -128,7 +130,8 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
             if (to->map) {
                 ss_record_rewrite(to->map + offset, frame, &header, (uint32_t)data_frames + 1, 0, &to->salt);
             } else {
-                uint8_t *copy = malloc(header.frame_size); /* not in place: the scan's window serves the next frames too */
+                /* not in place: the scan's window serves the next frames too */
+                uint8_t *copy = malloc(header.frame_size);
                 if (!copy) {
                     status = SS_NO_MEMORY;
                     break;
@@ -208,7 +211,8 @@ static uint64_t first_allocation(const ss_log *log, uint64_t needed, uint64_t ma
     return step < map_size ? step : map_size;
 }
 
-static void describe_new(ss_log *log, uint64_t base, uint64_t tail, uint64_t epoch, uint64_t frame_size, ss_segment_facts *facts)
+static void describe_new(ss_log *log, uint64_t base, uint64_t tail, uint64_t epoch, uint64_t frame_size,
+                         ss_segment_facts *facts)
 {
     uint64_t wanted = SS_SEGMENT_HEADER_SIZE + (tail - base) + frame_size + (UINT64_C(64) << 10);
     wanted += format_index_room(wanted);
@@ -228,7 +232,8 @@ static void describe_new(ss_log *log, uint64_t base, uint64_t tail, uint64_t epo
     memcpy(facts->store_id, log->store->store_id, 16);
 }
 
-static void enter_new(ss_log *log, ss_segment *segment, uint64_t base, uint64_t tail, uint64_t epoch, uint64_t allocated)
+static void enter_new(ss_log *log, ss_segment *segment, uint64_t base, uint64_t tail, uint64_t epoch,
+                      uint64_t allocated)
 {
     ss_control_entry *entry = log->entry;
     if (log->writer)
@@ -279,7 +284,8 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     if (status == SS_OK && !segment)
         status = SS_NO_MEMORY;
     if (status == SS_OK) {
-        status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0);
+        status = ss_segment_open(segment, log->store->root, name, SS_SEGMENT_WRITE,
+                                 log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0);
         segment->opened_at_sync = atomic_load(&entry->sync_number);
     }
     int begun = status == SS_OK;
@@ -289,8 +295,8 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
         ss_segment_free(segment);
         if (ss_status_code(status) != SS_POISONED)
             ss_file_unlink(log->store->root, name); /* nobody entered it: it never counted */
-        /* Full before a byte was written: smaller appends may go on here. Once a header may be on disk none may: a power cut could bring
-         * the unlinked file back, and with it the cut at this tail. */
+        /* Full before a byte was written: smaller appends may go on here. Once a header may be on disk none may: a
+         * power cut could bring the unlinked file back, and with it the cut at this tail. */
         if (whole && !begun)
             atomic_store(&entry->reserve_end, tail);
         return status;

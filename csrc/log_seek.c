@@ -33,7 +33,8 @@ static int reached(const ss_segment *segment, const ss_record_header *header, se
     return key == BY_TIME ? header->arrival_us >= value : segment->facts.base_ordinal + header->ordinal >= value;
 }
 
-static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end, seek_key key, uint64_t value, uint64_t *out)
+static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end, seek_key key, uint64_t value,
+                                 uint64_t *out)
 {
     pthread_mutex_lock(&log->index_mutex);
     /* A position needs the index only up to itself. */
@@ -87,7 +88,8 @@ static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segm
                 ss_log_table_release(log, picked);
             return status;
         }
-        if (picked && segment->facts.base != next_base) { /* the table moved under the walk (a trim, a cut): walk it again */
+        /* the table moved under the walk (a trim, a cut): walk it again */
+        if (picked && segment->facts.base != next_base) {
             ss_log_table_release(log, segment);
             ss_log_table_release(log, picked);
             picked = NULL;

@@ -22,7 +22,8 @@ static ss_status skip_trimmed(ss_log *log, uint64_t end, uint64_t *position)
     return SS_OK;
 }
 
-/* Sync the files behind [begin, end), oldest first. The caller has marked the range in flight or holds the append lock. */
+/* Sync the files behind [begin, end), oldest first. The caller has marked the range in flight or holds the append
+ * lock. */
 ss_status ss_log_sync_range(ss_log *log, uint64_t begin, uint64_t end)
 {
     while (begin < end) {
@@ -48,7 +49,8 @@ void ss_log_sync_publish(ss_log *log, uint64_t durable, uint64_t frame)
 {
     ss_control_entry *entry = log->entry;
     uint64_t seen = atomic_load(&entry->durable);
-    while (seen < durable && !atomic_compare_exchange_weak_explicit(&entry->durable, &seen, durable, memory_order_release, memory_order_relaxed))
+    while (seen < durable && !atomic_compare_exchange_weak_explicit(&entry->durable, &seen, durable,
+                                                                    memory_order_release, memory_order_relaxed))
         continue;
     atomic_store_explicit(&log->store->control_dirty, 1, memory_order_relaxed);
     if (seen < durable)
@@ -58,8 +60,9 @@ void ss_log_sync_publish(ss_log *log, uint64_t durable, uint64_t frame)
         ss_log_announce_tail(log);
 }
 
-/* A syncer died between its call and publishing: it may have consumed the only report of a failure. Descriptions opened before its sync
- * began would still report it; a younger one is silent, and then the bytes are written anew instead of believed. */
+/* A syncer died between its call and publishing: it may have consumed the only report of a failure. Descriptions
+ * opened before its sync began would still report it; a younger one is silent, and then the bytes are written anew
+ * instead of believed. */
 static int may_certify(ss_log *log, uint64_t begin, uint64_t end)
 {
     uint32_t number = atomic_load(&log->entry->sync_number);
@@ -110,7 +113,8 @@ static void count_sync(ss_control_entry *entry, uint64_t started_us, uint64_t re
         atomic_fetch_add_explicit(&entry->synced_records, records - before, memory_order_relaxed);
 }
 
-/* One round, under the sync lock: everything published so far becomes durable, or the store is poisoned. `limit` bounds it (0 = the tail). */
+/* One round, under the sync lock: everything published so far becomes durable, or the store is poisoned. `limit`
+ * bounds it (0 = the tail). */
 static ss_status sync_round(ss_log *log, uint64_t limit)
 {
     ss_control_entry *entry = log->entry;
@@ -152,7 +156,8 @@ static ss_status wait_round(ss_log *log, uint64_t end, int *taken_over)
     uint32_t seen = ss_wait_event_read(&entry->durable_event);
     if (!ss_wait_event_announce(&entry->durable_event, &seen))
         return SS_WOULD_BLOCK;
-    if (atomic_load(&entry->durable) >= end || atomic_load(&entry->sync_lock) == 0 || atomic_load(&log->store->closing) == SS_STORE_CLOSING)
+    if (atomic_load(&entry->durable) >= end || atomic_load(&entry->sync_lock) == 0 ||
+        atomic_load(&log->store->closing) == SS_STORE_CLOSING)
         return SS_WOULD_BLOCK; /* after the announcement: either we see the release or its signal sees us */
     ss_status status = ss_wait_sleep(&entry->durable_event, seen, SS_WAIT_BOUND_US / 5);
     if (status == SS_INTERRUPTED)

@@ -1,11 +1,11 @@
-/* The live segments of a log as this process knows them. A later segment cuts all earlier ones at its base, so the live ones are
- * strictly increasing in ordinal and in base; what was cut away never comes back. */
+/* The live segments of a log as this process knows them. A later segment cuts all earlier ones at its base, so the
+ * live ones are strictly increasing in ordinal and in base; what was cut away never comes back. */
 #include <stdlib.h>
 
 #include "file.h"
 #include "log.h"
 
-enum { LIST_FROM = 64 };        /* this many unknown ordinals and more are looked for in the directory */
+enum { LIST_FROM = 64 };       /* this many unknown ordinals and more are looked for in the directory */
 enum { OPEN_FILES_MAX = 256 }; /* read descriptors kept by one store; more are closed after each use */
 
 /* References are counted under the table mutex; the table owns one of each segment in it. */
@@ -92,7 +92,8 @@ static ss_status add_ordinal(ss_log *log, uint64_t ordinal)
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_facts facts;
     ss_segment_name(log->directory, ordinal, name);
-    ss_status status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts);
+    ss_status status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard,
+                                              &facts);
     int code = ss_status_code(status);
     if (code == SS_NOT_FOUND || code == SS_CORRUPT)
         return SS_OK; /* never committed, trimmed, or damaged: then its range reads as damage up to the next base */
@@ -122,7 +123,8 @@ static void drop_before(ss_log *log, uint64_t position)
         log->table[i] = log->table[i + dropped];
 }
 
-/* Let go of what another process trimmed, whose blocks a map or descriptor here would keep, and of maps that readers no longer need. */
+/* Let go of what another process trimmed, whose blocks a map or descriptor here would keep, and of maps that readers
+ * no longer need. */
 static void let_go(ss_log *log)
 {
     uint64_t durable = atomic_load(&log->entry->durable);
@@ -137,7 +139,8 @@ static void let_go(ss_log *log)
 /* Take notice of segments made since the last look, up to `current`. The mutex is held. */
 static ss_status refresh(ss_log *log, uint64_t current)
 {
-    if (log->table_count > 1 && log->table[1]->facts.base <= atomic_load_explicit(&log->entry->start, memory_order_relaxed))
+    if (log->table_count > 1 &&
+        log->table[1]->facts.base <= atomic_load_explicit(&log->entry->start, memory_order_relaxed))
         let_go(log);
     if (log->table_newest >= current)
         return SS_OK;
@@ -170,7 +173,8 @@ void ss_log_table_forget(ss_log *log)
     pthread_mutex_unlock(&log->table_mutex);
 }
 
-/* Open for reading: the active segment through a map, sealed ones by pread (a cold page read through a map can be SIGBUS). */
+/* Open for reading: the active segment through a map, sealed ones by pread (a cold page read through a map can be
+ * SIGBUS). */
 static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
 {
     if (segment->map || segment->fd >= 0)
@@ -182,7 +186,8 @@ static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
     uint64_t needed = active && log->store->mmap_ok ? ss_segment_offset(segment, atomic_load(&log->entry->tail)) : 0;
     ss_status status = ss_segment_open(segment, log->store->root, name, access, needed);
     if (status == SS_OK)
-        segment->opened_at_sync = atomic_load(&log->entry->sync_number); /* after: a sync that started before may have eaten an error */
+        /* after: a sync that started before may have eaten an error */
+        segment->opened_at_sync = atomic_load(&log->entry->sync_number);
     if (status == SS_OK && segment->fd >= 0) {
         segment->open_files = &log->store->open_files;
         atomic_fetch_add(segment->open_files, 1);
@@ -211,7 +216,8 @@ ss_status ss_log_table_find(ss_log *log, uint64_t position, ss_segment **out, ui
                 high = middle;
         }
         if (low == 0) {
-            status = position < atomic_load(&log->entry->start) ? SS_TRIMMED : SS_CORRUPT; /* below every segment, yet not trimmed */
+            /* below every segment, yet not trimmed */
+            status = position < atomic_load(&log->entry->start) ? SS_TRIMMED : SS_CORRUPT;
             break;
         }
         ss_segment *segment = log->table[low - 1];
@@ -262,7 +268,8 @@ ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end
 void ss_log_table_release(ss_log *log, ss_segment *segment)
 {
     pthread_mutex_lock(&log->table_mutex);
-    if (segment->refs == 2 && segment->fd >= 0 && !segment->writable && atomic_load(&log->store->open_files) > OPEN_FILES_MAX)
+    if (segment->refs == 2 && segment->fd >= 0 && !segment->writable &&
+        atomic_load(&log->store->open_files) > OPEN_FILES_MAX)
         ss_segment_unmap(segment);
     drop_reference(segment);
     pthread_mutex_unlock(&log->table_mutex);
@@ -285,13 +292,15 @@ ss_status ss_log_table_open(ss_log *log, ss_segment *segment, int writable)
     if (!writable) {
         status = open_for_reading(log, segment, 0);
     } else if (!segment->writable) {
-        /* Readers may be copying from the old map: a fresh object takes its place, the old one goes with its last reader. */
+        /* Readers may be copying from the old map: a fresh object takes its place, the old one goes with its last
+         * reader. */
         ss_segment *fresh = ss_segment_new(&segment->facts);
         char name[SS_SEGMENT_NAME_SIZE];
         ss_segment_name(log->directory, segment->facts.ordinal, name);
         if (!fresh)
             status = SS_NO_MEMORY;
-        else if ((status = ss_segment_open(fresh, log->store->root, name, SS_SEGMENT_WRITE, log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0)) == SS_OK)
+        else if ((status = ss_segment_open(fresh, log->store->root, name, SS_SEGMENT_WRITE,
+                                           log->store->mmap_ok ? SS_SEGMENT_HEADER_SIZE : 0)) == SS_OK)
             fresh->opened_at_sync = atomic_load(&log->entry->sync_number);
         size_t i = 0;
         while (i < log->table_count && log->table[i] != segment)

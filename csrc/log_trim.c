@@ -18,7 +18,8 @@ static ss_status unlink_before(ss_log *log, uint64_t position, uint64_t *freed)
         return SS_OK;
     if (status != SS_OK)
         return status;
-    keep_from = segment->facts.ordinal; /* the segment that holds `position`; live ones before it end at or before its base */
+    /* the segment that holds `position`; live ones before it end at or before its base */
+    keep_from = segment->facts.ordinal;
     ss_log_table_release(log, segment);
     if ((status = ss_log_table_list(log, &ordinals, &count)) != SS_OK)
         return status;
@@ -55,9 +56,11 @@ ss_status ss_log_trim(ss_log *log, uint64_t position, uint64_t *bytes_freed)
         uint64_t before;
         if (position % 8 || position > atomic_load(&entry->tail))
             status = SS_INVALID;
-        else if (position > atomic_load(&entry->start) && (status = ss_log_seek_records_before(log, position, &before)) == SS_OK) {
+        else if (position > atomic_load(&entry->start) &&
+                 (status = ss_log_seek_records_before(log, position, &before)) == SS_OK) {
             atomic_store(&entry->start_record_count, before);
-            atomic_store_explicit(&entry->start, position, memory_order_release); /* readers turn away before a file goes */
+            /* readers turn away before a file goes */
+            atomic_store_explicit(&entry->start, position, memory_order_release);
             /* A log whose files are gone still has this durable end: the next segment begins there. */
             status = unlink_before(log, position, &freed);
             ss_log_table_drop_before(log, position);
@@ -81,7 +84,8 @@ static void describe_segment(ss_log *log, uint64_t ordinal, ss_segment_info *inf
         return;
     ss_file_size(fd, &info->file_size, &info->disk_bytes);
     ss_file_close(fd);
-    if (ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts) != SS_OK)
+    if (ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard, &facts) !=
+        SS_OK)
         return;
     info->base = facts.base;
     info->base_ordinal = facts.base_ordinal;
@@ -170,7 +174,8 @@ static ss_status verify_segment(ss_log *log, const ss_segment *segment, uint64_t
     return status;
 }
 
-ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *damage, size_t limit, size_t *count, ss_verify_totals *totals)
+ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *damage, size_t limit, size_t *count,
+                        ss_verify_totals *totals)
 {
     ss_status status = ss_store_enter(log->store);
     if (status != SS_OK)

@@ -11,7 +11,8 @@
 
 #define MANIFEST_NAME "manifest"
 
-/* manifest, 64 bytes: magic 8 | version 4 | compat 4 | read-only compat 4 | incompat 4 | store id 16 | created_us 8 | zero 8 | check 8 */
+/* manifest, 64 bytes: magic 8 | version 4 | compat 4 | read-only compat 4 | incompat 4 | store id 16 | created_us 8
+ * | zero 8 | check 8 */
 enum {
     MANIFEST_VERSION = 8,
     MANIFEST_COMPAT = 12,

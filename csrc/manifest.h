@@ -8,7 +8,8 @@
 
 #define SS_MANIFEST_NEW_NAME "manifest.new" /* while it is being written */
 
-/* SS_NOT_FOUND: none there. SS_FOREIGN, SS_CORRUPT, SS_FORMAT: not one that this build may use (to write, or at all). */
+/* SS_NOT_FOUND: none there. SS_FOREIGN, SS_CORRUPT, SS_FORMAT: not one that this build may use (to write, or at
+ * all). */
 ss_status ss_manifest_read(int root, int read_only, uint8_t store_id[16]);
 /* Make one with a new random id; whole and durable, or not there. */
 ss_status ss_manifest_write(int root, uint8_t store_id[16]);

@@ -1,5 +1,6 @@
-/* One thread a process that faults pages in ahead of the tails of busy logs, so that a put finds them there. A page touched for the first
- * time costs as much as six records of 100 bytes. Started by the first log that fills a megabyte. */
+/* One thread a process that faults pages in ahead of the tails of busy logs, so that a put finds them there. A page
+ * touched for the first time costs as much as six records of 100 bytes. Started by the first log that fills a
+ * megabyte. */
 #include <sched.h>
 
 #include "file.h"
@@ -9,7 +10,8 @@
 #define CHUNK (UINT64_C(128) << 10)
 #define AHEAD (UINT64_C(4) << 20)
 
-/* Populate up to `needed`, in chunks that are claimed first and published in order: the appender and the preparer may both be at it. */
+/* Populate up to `needed`, in chunks that are claimed first and published in order: the appender and the preparer
+ * may both be at it. */
 ss_status ss_preparer_populate(ss_segment *segment, uint64_t needed, uint64_t target)
 {
     ss_status status = SS_OK;
@@ -37,9 +39,12 @@ static void populate_ahead(ss_store *store, ss_log *log)
     uint64_t end;
     if (ss_log_table_find(log, atomic_load(&entry->segment_base), &segment, &end) != SS_OK)
         return;
-    uint64_t ordinal = segment->facts.ordinal, allocated = atomic_load(&entry->allocated), tail = atomic_load(&entry->tail);
-    /* What was read belongs together only if no roll came between. A stale reading faults pages that nobody will use, no more. */
-    if (segment->map && segment->writable && atomic_load(&entry->segment_ordinal) == ordinal && tail >= segment->facts.base) {
+    uint64_t ordinal = segment->facts.ordinal, allocated = atomic_load(&entry->allocated),
+             tail = atomic_load(&entry->tail);
+    /* What was read belongs together only if no roll came between. A stale reading faults pages that nobody will
+     * use, no more. */
+    if (segment->map && segment->writable && atomic_load(&entry->segment_ordinal) == ordinal &&
+        tail >= segment->facts.base) {
         uint64_t target = ss_segment_offset(segment, tail) + AHEAD;
         target = (target < allocated ? target : allocated) & ~UINT64_C(4095);
         while (atomic_load(&segment->claimed) < target && !atomic_load(&store->preparer.stop)) {

@@ -13,12 +13,13 @@ ss_status ss_record_frame_size(const ss_entry *entry, uint64_t record_size_max, 
         return SS_TOO_LARGE;
     if (entry->data_size > RECORD_SIZE_LIMIT || entry->data_size + key_size > record_size_max)
         return SS_TOO_LARGE; /* each bounded before they are added: no sum below can wrap */
-    *size = format_align8(FRAME_BODY + entry->attributes_size + (entry->hash_key_present ? 16 : 0) + key_size + entry->data_size);
+    *size = format_align8(FRAME_BODY + entry->attributes_size + (entry->hash_key_present ? 16 : 0) + key_size +
+                          entry->data_size);
     return SS_OK;
 }
 
-/* Whole aligned words only: a page written back in the middle of a copy then tears at word borders, and a word not yet stored is zero
- * (recovery's "tear possible" rests on it). `carry` holds the bytes of the word being filled. */
+/* Whole aligned words only: a page written back in the middle of a copy then tears at word borders, and a word not
+ * yet stored is zero (recovery's "tear possible" rests on it). `carry` holds the bytes of the word being filled. */
 typedef struct {
     uint8_t *to;
     uint64_t carry;
@@ -31,7 +32,8 @@ static inline uint64_t load_partial(const uint8_t *from, size_t size)
     if (size >= 4) { /* two overlapping loads instead of a byte loop */
         value = format_load32(from) | (uint64_t)format_load32(from + size - 4) << (8 * (size - 4));
     } else if (size > 0) {
-        value = (uint64_t)from[0] | (uint64_t)from[size / 2] << (8 * (size / 2)) | (uint64_t)from[size - 1] << (8 * (size - 1));
+        value = (uint64_t)from[0] | (uint64_t)from[size / 2] << (8 * (size / 2)) |
+                (uint64_t)from[size - 1] << (8 * (size - 1));
     }
     return value;
 }
@@ -92,7 +94,8 @@ static inline uint64_t lag_field(uint64_t position, uint64_t durable)
     return lag < FRAME_LAG_UNKNOWN ? lag : FRAME_LAG_UNKNOWN;
 }
 
-void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, const ss_record_place *place, const ss_xxh3_key *salt)
+void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, const ss_record_place *place,
+                     const ss_xxh3_key *salt)
 {
     assert(((uintptr_t)to & 7) == 0 && place->epoch <= FRAME_EPOCH_MAX && place->ordinal <= FRAME_BITS_24);
     word_writer writer = {.to = to + FRAME_BODY};
@@ -108,13 +111,15 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
     words_put(&writer, entry->data, entry->data_size);
     unsigned pad = words_finish(&writer);
     uint64_t key_field = (uint64_t)(entry->key_size + 1);
-    uint64_t flags = FRAME_FLAG_PRESENT | (entry->hash_key_present ? FRAME_FLAG_HASH_KEY : 0) | (place->more ? FRAME_FLAG_MORE : 0);
+    uint64_t flags = FRAME_FLAG_PRESENT | (entry->hash_key_present ? FRAME_FLAG_HASH_KEY : 0) |
+                     (place->more ? FRAME_FLAG_MORE : 0);
     uint64_t words[6] = {
         frame_size << 32,
         place->position,
         place->arrival_us << 12 | key_field,
         place->epoch << 12 | (uint64_t)place->type << 8 | flags,
-        (uint64_t)place->ordinal << 40 | lag_field(place->position, place->durable) << 16 | (uint64_t)entry->attributes_size << 3 | pad,
+        (uint64_t)place->ordinal << 40 | lag_field(place->position, place->durable) << 16 |
+            (uint64_t)entry->attributes_size << 3 | pad,
         0,
     };
     uint64_t body_hash = ss_xxh3_64(salt, to + FRAME_BODY, (size_t)(frame_size - FRAME_BODY));
@@ -146,7 +151,8 @@ ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss
     out->attributes_size = (uint32_t)(counts >> 3) & 0x1fff;
     uint32_t pad = (uint32_t)counts & 7;
     uint32_t key_size = out->key_size_plus_one ? out->key_size_plus_one - 1 : 0;
-    uint64_t fixed = (uint64_t)FRAME_BODY + out->attributes_size + (out->flags & FRAME_FLAG_HASH_KEY ? 16 : 0) + key_size + pad;
+    uint64_t fixed = (uint64_t)FRAME_BODY + out->attributes_size + (out->flags & FRAME_FLAG_HASH_KEY ? 16 : 0) +
+                     key_size + pad;
     if (fixed > frame_size || out->type == 0 || out->ordinal == 0 || !(out->flags & FRAME_FLAG_PRESENT))
         return SS_CORRUPT; /* a header whose check holds and whose sizes do not was never written by us */
     out->data_size = (uint32_t)(frame_size - fixed);
@@ -164,7 +170,8 @@ ss_status ss_record_check_known(const ss_record_header *header)
     return header->type > SS_FRAME_PAD || header->flags & ~(uint32_t)FRAME_FLAGS_KNOWN ? SS_FORMAT : SS_OK;
 }
 
-void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset, uint64_t base_ordinal, ss_record *out)
+void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset,
+                        uint64_t base_ordinal, ss_record *out)
 {
     uint32_t at = (uint32_t)frame_offset + FRAME_BODY;
     out->position = header->position;
@@ -192,7 +199,8 @@ void ss_record_describe(const ss_record_header *header, const uint8_t *from, uin
     out->type = (uint16_t)header->type;
 }
 
-void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header *header, uint32_t ordinal, uint64_t durable, const ss_xxh3_key *salt)
+void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header *header, uint32_t ordinal,
+                       uint64_t durable, const ss_xxh3_key *salt)
 {
     size_t body_size = header->frame_size - FRAME_BODY;
     uint64_t words[6];
@@ -202,7 +210,8 @@ void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header 
     write_header(to, words, ss_xxh3_64(salt, to + FRAME_BODY, body_size), salt);
 }
 
-ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt, ss_record *out)
+ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt,
+                           ss_record *out)
 {
     ss_xxh3_key key;
     ss_record_header header;

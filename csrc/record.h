@@ -21,8 +21,8 @@ typedef struct {
     uint64_t position;
     uint64_t arrival_us;
     uint64_t epoch;
-    uint64_t durable;   /* 0 = not known */
-    uint64_t hash;      /* H of format.h, for the body check */
+    uint64_t durable; /* 0 = not known */
+    uint64_t hash;    /* H of format.h, for the body check */
     uint64_t body_check;
     uint32_t frame_size;
     uint32_t ordinal;
@@ -36,16 +36,21 @@ typedef struct {
 /* The frame size of an entry, or SS_TOO_LARGE / SS_INVALID. */
 ss_status ss_record_frame_size(const ss_entry *entry, uint64_t record_size_max, uint64_t *size);
 /* Write a frame at `to` (8-aligned), header last. */
-void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, const ss_record_place *place, const ss_xxh3_key *salt);
+void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, const ss_record_place *place,
+                     const ss_xxh3_key *salt);
 /* Check the 48 header bytes at `from`: SS_CORRUPT unless check, position and sizes hold. */
 ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss_xxh3_key *salt, ss_record_header *out);
 /* Check the body of a frame whose header held; `from` is the frame's start, all of frame_size bytes are there. */
 ss_status ss_record_check_body(const uint8_t *from, const ss_record_header *header, const ss_xxh3_key *salt);
-/* SS_FORMAT for a type or flag of a later version: such a frame counts as one, and its content must not be interpreted. */
+/* SS_FORMAT for a type or flag of a later version: such a frame counts as one, and its content must not be
+ * interpreted. */
 ss_status ss_record_check_known(const ss_record_header *header);
-/* Fill the public view; frame_offset is where the frame stands in the caller's buffer, base_ordinal the records before its segment. */
-void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset, uint64_t base_ordinal, ss_record *out);
+/* Fill the public view; frame_offset is where the frame stands in the caller's buffer, base_ordinal the records
+ * before its segment. */
+void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset,
+                        uint64_t base_ordinal, ss_record *out);
 /* Move a valid frame under another salt and place (roll with copying): position, epoch, arrival and content stay. */
-void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header *header, uint32_t ordinal, uint64_t durable, const ss_xxh3_key *salt);
+void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header *header, uint32_t ordinal,
+                       uint64_t durable, const ss_xxh3_key *salt);
 
 #endif

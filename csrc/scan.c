@@ -104,7 +104,8 @@ ss_status ss_scan_resync(ss_scan *scan, uint64_t from, uint64_t limit, uint64_t 
             return SS_NOT_FOUND;
         /* Words that could be a frame's position word: only there is a header worth hashing. */
         size_t step = 0;
-        while (step + FRAME_BODY <= available && at + step < limit && format_load64(bytes + step + FRAME_POSITION) != at + step)
+        while (step + FRAME_BODY <= available && at + step < limit &&
+               format_load64(bytes + step + FRAME_POSITION) != at + step)
             step += 8;
         at += step;
         if (step + FRAME_BODY > available || at >= limit) {

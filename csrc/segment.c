@@ -55,8 +55,8 @@ static int all_zero(const uint8_t *bytes, size_t size)
     return 1;
 }
 
-/* A header that was being written when the power went, and so was never committed: a sector that must hold something is still zero. One that
- * was committed and then damaged has its magic, its check and its description's sectors. */
+/* A header that was being written when the power went, and so was never committed: a sector that must hold something
+ * is still zero. One that was committed and then damaged has its magic, its check and its description's sectors. */
 static int torn(const uint8_t *header)
 {
     enum { SECTOR = 512 };
@@ -95,16 +95,18 @@ ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE],
     facts->description = header + SEGMENT_DESCRIPTION;
     /* A hostile header may carry any numbers under a good check: bound what arithmetic will use. */
     const uint64_t far = UINT64_C(1) << 62;
-    if (facts->description_size > SS_DESCRIPTION_SIZE_MAX || facts->map_size < SEGMENT_SIZE_MIN || facts->map_size > SEGMENT_SIZE_LIMIT ||
-        facts->base % 8 || facts->base < SS_FIRST_POSITION || facts->base > far || facts->previous_end != facts->base ||
-        facts->copied_end < facts->base || facts->copied_end % 8 || facts->floor_arrival > FRAME_BITS_52 || facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
+    if (facts->description_size > SS_DESCRIPTION_SIZE_MAX || facts->map_size < SEGMENT_SIZE_MIN ||
+        facts->map_size > SEGMENT_SIZE_LIMIT || facts->base % 8 || facts->base < SS_FIRST_POSITION ||
+        facts->base > far || facts->previous_end != facts->base || facts->copied_end < facts->base ||
+        facts->copied_end % 8 || facts->floor_arrival > FRAME_BITS_52 ||
+        facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
         facts->epoch > FRAME_EPOCH_MAX)
         return SS_CORRUPT;
     return SS_OK;
 }
 
-ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id, uint32_t shard,
-                                 ss_segment_facts *facts)
+ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
+                                 uint32_t shard, ss_segment_facts *facts)
 {
     uint8_t header[SS_SEGMENT_HEADER_SIZE];
     int fd;
@@ -171,8 +173,8 @@ ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int a
 {
     int fd, writable = access == SS_SEGMENT_WRITE;
     uint64_t size = 0;
-    /* msync through a map whose description is not open for writing does nothing and reports success: what is to be synced through its
-     * map is opened for writing, though it is mapped for reading only. */
+    /* msync through a map whose description is not open for writing does nothing and reports success: what is to be
+     * synced through its map is opened for writing, though it is mapped for reading only. */
     ss_status status = ss_file_open(root, name, access == SS_SEGMENT_READ ? SS_FILE_READ : SS_FILE_WRITE, &fd);
     if (status != SS_OK)
         return status;

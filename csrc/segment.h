@@ -1,5 +1,5 @@
-/* One segment file: its header, its name, its bytes through a map or by pread. Knows frames only as something that stands
- * between a base position and an end. */
+/* One segment file: its header, its name, its bytes through a map or by pread. Knows frames only as something that
+ * stands between a base position and an end. */
 #ifndef STREAMSTORE_SEGMENT_H
 #define STREAMSTORE_SEGMENT_H
 
@@ -14,10 +14,10 @@ typedef struct {
     uint32_t stream_id;
     uint32_t shard;
     uint64_t ordinal;
-    uint64_t base;          /* position of the first frame */
-    uint64_t previous_end;  /* cuts all earlier segments there */
-    uint64_t base_ordinal;  /* records before the first frame */
-    uint64_t epoch;         /* of the first frame written here */
+    uint64_t base;         /* position of the first frame */
+    uint64_t previous_end; /* cuts all earlier segments there */
+    uint64_t base_ordinal; /* records before the first frame */
+    uint64_t epoch;        /* of the first frame written here */
     uint64_t salt;
     uint64_t created_us;
     uint64_t map_size;      /* address space; the file never grows past it */
@@ -36,11 +36,11 @@ typedef struct {
 typedef struct {
     ss_segment_facts facts; /* description is not kept */
     ss_xxh3_key salt;
-    int fd;                 /* -1 = not open, or mapped from a description that was open for writing */
-    uint8_t *map;           /* NULL = not mapped */
+    int fd;       /* -1 = not open, or mapped from a description that was open for writing */
+    uint8_t *map; /* NULL = not mapped */
     int writable;
-    uint32_t opened_at_sync; /* syncs of the log that had started when fd and map were opened */
-    uint32_t refs;          /* guarded by the log's table lock */
+    uint32_t opened_at_sync;      /* syncs of the log that had started when fd and map were opened */
+    uint32_t refs;                /* guarded by the log's table lock */
     _Atomic uint32_t *open_files; /* the store's count of kept descriptors, while fd counts in it */
     /* a writable map: file offsets up to which pages are faulted in, and are being faulted in by somebody */
     _Atomic uint64_t populated;
@@ -63,18 +63,19 @@ void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGME
 uint64_t ss_segment_ordinal(const char *name);
 
 void ss_segment_encode_header(const ss_segment_facts *facts, uint8_t header[SS_SEGMENT_HEADER_SIZE]);
-/* SS_NOT_FOUND: zero or torn, never committed. SS_CORRUPT: committed, then damaged; SS_FORMAT, SS_FOREIGN otherwise. `description` points into `header`. */
+/* SS_NOT_FOUND: zero or torn, never committed. SS_CORRUPT: committed, then damaged; SS_FORMAT, SS_FOREIGN otherwise.
+ * `description` points into `header`. */
 ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts);
 /* Read and check the header of the segment at `name` under `root`; identity must match. */
-ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id, uint32_t shard,
-                                 ss_segment_facts *facts);
+ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
+                                 uint32_t shard, ss_segment_facts *facts);
 
 ss_segment *ss_segment_new(const ss_segment_facts *facts);
 void ss_segment_free(ss_segment *segment);
 /* How a file is opened: to read; to read and to sync; to write too. */
 enum { SS_SEGMENT_READ = 0, SS_SEGMENT_SYNC = 1, SS_SEGMENT_WRITE = 2 };
-/* Open the file and map it whole if it has at least `map_from` bytes (0: never). Address space past the file's end is not to be touched: a
- * file that was cut short is read by pread, where it reads as zeros. */
+/* Open the file and map it whole if it has at least `map_from` bytes (0: never). Address space past the file's end
+ * is not to be touched: a file that was cut short is read by pread, where it reads as zeros. */
 ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, uint64_t map_from);
 void ss_segment_unmap(ss_segment *segment);
 /* Copy bytes at `position` out, by map or pread. Short files read as missing: SS_CORRUPT. */
@@ -89,7 +90,8 @@ static inline uint64_t ss_segment_offset(const ss_segment *segment, uint64_t pos
 /* First position that no frame of this segment may reach. */
 static inline uint64_t ss_segment_limit(const ss_segment *segment)
 {
-    return segment->facts.base + segment->facts.map_size - SS_SEGMENT_HEADER_SIZE - format_index_room(segment->facts.map_size);
+    return segment->facts.base + segment->facts.map_size - SS_SEGMENT_HEADER_SIZE -
+           format_index_room(segment->facts.map_size);
 }
 
 #endif

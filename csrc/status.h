@@ -1,5 +1,5 @@
-/* Status codes of the core. Every fallible function returns an ss_status and writes results through pointers, untouched on
- * failure. The low 8 bits are the code; bits 8 to 23 carry the errno behind it, where there is one. */
+/* Status codes of the core. Every fallible function returns an ss_status and writes results through pointers,
+ * untouched on failure. The low 8 bits are the code; bits 8 to 23 carry the errno behind it, where there is one. */
 #ifndef STREAMSTORE_STATUS_H
 #define STREAMSTORE_STATUS_H
 

@@ -31,7 +31,8 @@ void ss_store_leave(ss_store *store)
     (void)before;
 }
 
-/* A clean close syncs what is published and leaves watermarks that the next opener can take as clean (process mode: DESIGN section 2). */
+/* A clean close syncs what is published and leaves watermarks that the next opener can take as clean (process mode:
+ * DESIGN section 2). */
 static void sync_for_close(ss_store *store)
 {
     for (uint32_t i = 0; i < store->logs_size; i++) {
@@ -92,8 +93,9 @@ void ss_store_free(ss_store *store)
 
 void ss_store_after_fork(ss_store *store)
 {
-    /* The descriptions are shared with the parent: closing our copies keeps its locks, keeping them would outlive its death. The maps
-     * are not here (MADV_DONTFORK); mutexes may be held by threads that do not exist in this process, so nothing else is touched. */
+    /* The descriptions are shared with the parent: closing our copies keeps its locks, keeping them would outlive
+     * its death. The maps are not here (MADV_DONTFORK); mutexes may be held by threads that do not exist in this
+     * process, so nothing else is touched. */
     atomic_store(&store->forked, 1);
     ss_file_close(store->lock_fd);
     ss_file_close(store->control.fd);
@@ -190,7 +192,8 @@ ss_status ss_store_flush(ss_store *store)
     for (uint32_t i = 0; i < count && status == SS_OK; i++) {
         ss_control_entry *entry = ss_control_entry_at(&store->control, i);
         uint32_t state = atomic_load(&entry->state);
-        if (state == SS_LOG_RETIRED || (state == SS_LOG_READY && atomic_load(&entry->durable) >= atomic_load(&entry->tail)))
+        if (state == SS_LOG_RETIRED ||
+            (state == SS_LOG_READY && atomic_load(&entry->durable) >= atomic_load(&entry->tail)))
             continue;
         uint32_t carried = atomic_load(&entry->carried);
         if (state == SS_LOG_UNRECOVERED && (carried == SS_CARRIED_CLEAN || carried == SS_CARRIED_SETTLED))
@@ -277,7 +280,8 @@ void ss_store_wake(ss_store *store)
 void ss_store_control_sync(ss_store *store, int now)
 {
     uint64_t at = ss_wait_monotonic_us(), last = atomic_load(&store->control_synced_us);
-    if (store->control.fd < 0 || store->info.read_only || !atomic_load(&store->control_dirty) || (!now && at - last < CONTROL_SYNC_EVERY_US))
+    if (store->control.fd < 0 || store->info.read_only || !atomic_load(&store->control_dirty) ||
+        (!now && at - last < CONTROL_SYNC_EVERY_US))
         return;
     if (atomic_compare_exchange_strong(&store->control_synced_us, &last, at)) {
         atomic_store(&store->control_dirty, 0);

@@ -15,7 +15,9 @@
 static ss_status only_ours(const char *name, void *context)
 {
     (void)context;
-    return strcmp(name, LOCK_NAME) == 0 || strcmp(name, SS_MANIFEST_NEW_NAME) == 0 || strcmp(name, "lost+found") == 0 ? SS_OK : SS_FOREIGN;
+    return strcmp(name, LOCK_NAME) == 0 || strcmp(name, SS_MANIFEST_NEW_NAME) == 0 || strcmp(name, "lost+found") == 0
+               ? SS_OK
+               : SS_FOREIGN;
 }
 
 /* The directory, made if asked; a directory with other people's files is never taken. */
@@ -28,7 +30,8 @@ static ss_status open_root(const char *path, int flags, int *root)
             status = ss_file_open_directory(AT_FDCWD, path, root);
         int parent;
         if (status == SS_OK && ss_file_open_directory(*root, "..", &parent) == SS_OK) {
-            status = ss_file_sync_directory(parent); /* guards a power cut that loses the directory after the first ack */
+            /* guards a power cut that loses the directory after the first ack */
+            status = ss_file_sync_directory(parent);
             ss_file_close(parent);
         }
     }
@@ -38,7 +41,8 @@ static ss_status open_root(const char *path, int flags, int *root)
 static ss_status open_lock_file(ss_store *store)
 {
     int writable = !(store->flags & SS_OPEN_READ_ONLY);
-    ss_status status = ss_file_open(store->root, LOCK_NAME, writable ? SS_FILE_WRITE | SS_FILE_OPEN_OR_CREATE : SS_FILE_WRITE, &store->lock_fd);
+    ss_status status = ss_file_open(store->root, LOCK_NAME,
+                                    writable ? SS_FILE_WRITE | SS_FILE_OPEN_OR_CREATE : SS_FILE_WRITE, &store->lock_fd);
     if (status != SS_OK && !writable)
         status = ss_file_open(store->root, LOCK_NAME, SS_FILE_READ, &store->lock_fd);
     if (status != SS_OK || !writable)
@@ -46,7 +50,8 @@ static ss_status open_lock_file(ss_store *store)
     status = ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 1);
     if (ss_status_code(status) != SS_IO)
         return status;
-    store->flags |= SS_OPEN_PWRITE; /* no blocks in advance (ext2 and ext3 say they are ext4): no stores through a map */
+    /* no blocks in advance (ext2 and ext3 say they are ext4): no stores through a map */
+    store->flags |= SS_OPEN_PWRITE;
     return ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 0);
 }
 
@@ -93,13 +98,15 @@ static ss_status enter_incarnation(ss_store *store)
             store->control.header->hints_complete = 1;
     }
     int shared;
-    return ss_file_lock_try(store->lock_fd, SS_LOCK_BYTE_PRESENCE, 0, &shared); /* converts: others may attach once we are done */
+    /* converts: others may attach once we are done */
+    return ss_file_lock_try(store->lock_fd, SS_LOCK_BYTE_PRESENCE, 0, &shared);
 }
 
 static ss_status map_slots(ss_store *store, int private_memory)
 {
     void *map;
-    ss_status status = private_memory ? ss_file_map_private(SS_LOCK_FILE_SIZE, &map) : ss_file_map(store->lock_fd, SS_LOCK_FILE_SIZE, 1, &map);
+    ss_status status = private_memory ? ss_file_map_private(SS_LOCK_FILE_SIZE, &map)
+                                      : ss_file_map(store->lock_fd, SS_LOCK_FILE_SIZE, 1, &map);
     if (status != SS_OK)
         return status;
     ss_file_map_dont_fork(map, SS_LOCK_FILE_SIZE);
@@ -157,7 +164,8 @@ static ss_status attach_read_only(ss_store *store)
     ss_status status = ss_manifest_read(store->root, store->info.read_only, store->store_id);
     if (status != SS_OK)
         return status;
-    /* In turn with other openers where we may: one that is half-way holds the store, and has no incarnation to share yet. */
+    /* In turn with other openers where we may: one that is half-way holds the store, and has no incarnation to share
+     * yet. */
     status = open_lock_file(store);
     if (status == SS_OK && (status = ss_file_lock_wait(store->lock_fd, SS_LOCK_BYTE_OPEN)) == SS_INTERRUPTED)
         return status;
@@ -185,9 +193,11 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
         goto fail;
     uint8_t ignored[16];
     status = ss_manifest_read(store->root, store->info.read_only, ignored);
-    if (ss_status_code(status) == SS_NOT_FOUND) { /* look before the first file is made in a directory that is not ours */
+    /* look before the first file is made in a directory that is not ours */
+    if (ss_status_code(status) == SS_NOT_FOUND) {
         status = ss_file_list(store->root, only_ours, NULL);
-        if (ss_status_code(status) == SS_FOREIGN && ss_manifest_read(store->root, store->info.read_only, ignored) == SS_OK)
+        if (ss_status_code(status) == SS_FOREIGN &&
+            ss_manifest_read(store->root, store->info.read_only, ignored) == SS_OK)
             status = SS_OK; /* made by another process between the two looks */
         else if (status == SS_OK && (!(flags & SS_OPEN_CREATE) || store->info.read_only))
             status = SS_NOT_FOUND;

@@ -1,9 +1,10 @@
 /* The public interface of the core. Conventions, for every function here:
  *
  *  1. Status out, results through pointers; results are untouched unless the status is SS_OK (or says otherwise).
- *  2. An ss_store is one attachment of one process to one directory; an ss_log is one shard (or the catalog) seen through it.
- *     Any thread may call anything at any time. ss_store_close ends every wait and every later call with SS_CLOSED;
- *     ss_store_free releases the memory and may run only when no call is in flight. Logs live until ss_store_free.
+ *  2. An ss_store is one attachment of one process to one directory; an ss_log is one shard (or the catalog) seen
+ *     through it. Any thread may call anything at any time. ss_store_close ends every wait and every later call with
+ *     SS_CLOSED; ss_store_free releases the memory and may run only when no call is in flight. Logs live until
+ *     ss_store_free.
  *  3. Positions are bytes in a log's endless address space, multiples of 8, starting at SS_FIRST_POSITION. A record's
  *     position and epoch make its sequence number; the position of the record after it is position + frame size.
  *  4. Times are microseconds: `_us` since 1970 UTC; timeouts are relative, negative means without limit.
@@ -47,9 +48,9 @@ typedef struct {
     uint8_t store_id[16];
     uint64_t incarnation;
     uint32_t slot;
-    int created;          /* this call made the store */
-    int first_opener;     /* this call made the incarnation */
-    int hints_known;      /* an earlier control file was there to take hints from */
+    int created;      /* this call made the store */
+    int first_opener; /* this call made the incarnation */
+    int hints_known;  /* an earlier control file was there to take hints from */
     int read_only;
     int private_recovery; /* read-only with nobody else there: a frozen view */
     int mmap_backend;
@@ -89,7 +90,8 @@ typedef struct {
 } ss_log_options;
 
 /* Attach to a log, by its directory ids; nothing is created on disk before the first append. Recovers nothing yet. */
-ss_status ss_store_log(ss_store *store, uint32_t stream_id, uint32_t shard, const ss_log_options *options, ss_log **out);
+ss_status ss_store_log(ss_store *store, uint32_t stream_id, uint32_t shard, const ss_log_options *options,
+                       ss_log **out);
 
 /* One record to append. key_size -1 = no partition key. hash_key_present adds an explicit hash key (hi, lo). */
 typedef struct {
@@ -116,20 +118,21 @@ typedef struct {
     uint64_t arrival_us;
 } ss_appended;
 
-/* Append a batch, whole and contiguous; visible to readers at once (sync logs: once durable). `positions`, where not NULL, takes one
- * position an entry. expected_tail, where not 0, must equal the tail or SS_TAIL_MISMATCH. Published, not durable, at return. */
-ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags, uint64_t *positions,
-                        ss_appended *out);
+/* Append a batch, whole and contiguous; visible to readers at once (sync logs: once durable). `positions`, where not
+ * NULL, takes one position an entry. expected_tail, where not 0, must equal the tail or SS_TAIL_MISMATCH. Published,
+ * not durable, at return. */
+ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags,
+                        uint64_t *positions, ss_appended *out);
 /* Return once everything below `end_position` is durable (group commit); 0 = the tail as of the call. */
 ss_status ss_log_sync(ss_log *log, uint64_t end_position);
 
 typedef struct {
-    uint64_t start;        /* trim horizon: the first position that may be read */
-    uint64_t tail;         /* end of what is published */
-    uint64_t durable;      /* end of what is known durable */
-    uint64_t visible;      /* end of what readers may see */
-    uint64_t epoch;        /* of the latest publish or recovery; 0 = never written */
-    uint64_t record_count; /* records ever published (ordinal of the newest) */
+    uint64_t start;              /* trim horizon: the first position that may be read */
+    uint64_t tail;               /* end of what is published */
+    uint64_t durable;            /* end of what is known durable */
+    uint64_t visible;            /* end of what readers may see */
+    uint64_t epoch;              /* of the latest publish or recovery; 0 = never written */
+    uint64_t record_count;       /* records ever published (ordinal of the newest) */
     uint64_t start_record_count; /* records before `start` */
     uint64_t last_arrival_us;
     uint64_t segment_ordinal;
@@ -169,13 +172,15 @@ typedef struct {
     uint64_t visible;       /* the visible end that this call saw */
     uint64_t damage_begin;  /* SS_CORRUPT: the damaged range (after `count` good records before it) */
     uint64_t damage_end;
-    uint64_t size_needed;   /* SS_SMALL */
-    int end_of_log;         /* a close frame was reached */
+    uint64_t size_needed; /* SS_SMALL */
+    int end_of_log;       /* a close frame was reached */
 } ss_read_result;
 
-/* Copy up to `limit` records at or after `position` (to before `end`, 0 = visible end) into `buffer`. Position must be a frame boundary (as returned by
- * this interface) or start; ss_log_seek finds one for any number. SS_CORRUPT still delivers the records before the damage. At the visible end: SS_OK, count 0. */
-ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size, ss_record *records, size_t limit, ss_read_result *result);
+/* Copy up to `limit` records at or after `position` (to before `end`, 0 = visible end) into `buffer`. Position must
+ * be a frame boundary (as returned by this interface) or start; ss_log_seek finds one for any number. SS_CORRUPT
+ * still delivers the records before the damage. At the visible end: SS_OK, count 0. */
+ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
+                      ss_record *records, size_t limit, ss_read_result *result);
 /* Records as columns: arrays with a row for each of `limit` records, views of 16 bytes (Arrow's) into the buffer of
  * frames, presence a bit a row. The arrays of attributes are filled where attributes_count > 0 alone. */
 typedef struct {
@@ -195,19 +200,22 @@ typedef struct {
 ss_status ss_log_read_columns(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
                               ss_columns *columns, size_t limit, ss_read_result *result);
 /* The record exactly at (position, epoch); SS_NOT_FOUND if none stands there. epoch 0 = any. */
-ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size, ss_record *record, ss_read_result *result);
+ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *buffer, size_t buffer_size,
+                     ss_record *record, ss_read_result *result);
 /* First frame boundary at or after `position` (never into a frame); the tail where there is none. */
 ss_status ss_log_seek(ss_log *log, uint64_t position, uint64_t *out);
 /* First record whose arrival is at or after `arrival_us`; the visible end where there is none. */
 ss_status ss_log_seek_time(ss_log *log, uint64_t arrival_us, uint64_t *out);
 /* First record whose ordinal is at or above `ordinal`; the visible end where there is none. */
 ss_status ss_log_seek_ordinal(ss_log *log, uint64_t ordinal, uint64_t *out);
-/* Return once something is visible at or beyond `position` (SS_OK), the timeout passed (SS_TIMEOUT), or ss_store_wake / ss_log_wake came (SS_OK too). */
+/* Return once something is visible at or beyond `position` (SS_OK), the timeout passed (SS_TIMEOUT), or
+ * ss_store_wake / ss_log_wake came (SS_OK too). */
 ss_status ss_log_wait(ss_log *log, uint64_t position, int64_t timeout_us);
 void ss_log_wake(ss_log *log);
 /* Start a new segment at the tail, so that everything before can be trimmed. expected_tail as in append. */
 ss_status ss_log_roll(ss_log *log, uint64_t expected_tail);
-/* Readers see nothing before `position` from now on (in this incarnation; the caller has made it durable in the catalog), and segments wholly before it are unlinked. */
+/* Readers see nothing before `position` from now on (in this incarnation; the caller has made it durable in the
+ * catalog), and segments wholly before it are unlinked. */
 ss_status ss_log_trim(ss_log *log, uint64_t position, uint64_t *bytes_freed);
 /* Drop the log's maps and descriptors and let no append in; for streams that are being deleted. */
 ss_status ss_log_retire(ss_log *log);
@@ -216,21 +224,22 @@ ss_status ss_log_retire(ss_log *log);
 typedef struct {
     uint64_t ordinal;
     uint64_t base;
-    uint64_t end;        /* where the next live segment begins, or the tail */
+    uint64_t end; /* where the next live segment begins, or the tail */
     uint64_t base_ordinal;
     uint64_t epoch;
     uint64_t salt;
     uint64_t file_size;
     uint64_t disk_bytes;
     uint64_t created_us;
-    int sealed;          /* a later live segment exists */
-    int index_present;   /* its index trailer is there and valid */
-    int live;            /* 0: cut away by a later segment, or never committed */
+    int sealed;        /* a later live segment exists */
+    int index_present; /* its index trailer is there and valid */
+    int live;          /* 0: cut away by a later segment, or never committed */
 } ss_segment_info;
 
 ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, size_t *count);
 
-/* Check every frame of [begin, end) in the log by reading the files, not the maps. Fills damaged ranges; *count may exceed limit. */
+/* Check every frame of [begin, end) in the log by reading the files, not the maps. Fills damaged ranges; *count may
+ * exceed limit. */
 typedef struct {
     uint64_t begin;
     uint64_t end;
@@ -244,12 +253,13 @@ typedef struct {
     uint64_t records;
     uint64_t bytes;
 } ss_verify_totals;
-ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *damage, size_t limit, size_t *count, ss_verify_totals *totals);
+ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *damage, size_t limit, size_t *count,
+                        ss_verify_totals *totals);
 
 /* What recovery found when this process recovered the log (verdict letters of docs/durability.md); 0 = it did not. */
 typedef struct {
-    int verdict;           /* 'A' to 'F', or 0 */
-    int in_place;          /* the last segment goes on */
+    int verdict;  /* 'A' to 'F', or 0 */
+    int in_place; /* the last segment goes on */
     uint64_t end;
     uint64_t durable_known;
     uint64_t torn_bytes;   /* unpublished bytes left behind the end */
@@ -268,9 +278,9 @@ typedef struct {
     uint64_t sync_max_us;
     uint64_t synced_groups; /* puts that a sync released, summed: mean group = synced_puts / sync_count */
     uint64_t synced_puts;
-    uint32_t lock_slot;     /* 0 = free */
+    uint32_t lock_slot; /* 0 = free */
     uint32_t sync_slot;
-    uint32_t tail_waiters;  /* 1 if anybody sleeps on it */
+    uint32_t tail_waiters; /* 1 if anybody sleeps on it */
     uint32_t durable_waiters;
 } ss_log_live;
 void ss_log_live_get(const ss_log *log, ss_log_live *out);
@@ -291,15 +301,19 @@ typedef struct {
     uint64_t hi, lo;
 } ss_hash_key;
 typedef struct ss_ranges ss_ranges;
-ss_status ss_ranges_create(const ss_hash_key *starts, const ss_hash_key *ends, const uint32_t *shards, size_t count, ss_ranges **out);
+ss_status ss_ranges_create(const ss_hash_key *starts, const ss_hash_key *ends, const uint32_t *shards, size_t count,
+                           ss_ranges **out);
 void ss_ranges_free(ss_ranges *ranges);
 uint32_t ss_ranges_route(const ss_ranges *ranges, ss_hash_key key);
-void ss_ranges_route_keys(const ss_ranges *ranges, const uint8_t *const *keys, const size_t *key_sizes, size_t count, uint32_t *shards_out);
+void ss_ranges_route_keys(const ss_ranges *ranges, const uint8_t *const *keys, const size_t *key_sizes, size_t count,
+                          uint32_t *shards_out);
 ss_hash_key ss_ranges_hash(const void *key, size_t size);
 
-/* Decode one frame from `size` bytes as read from a segment file whose salt is `salt`, expected at `position` and with `base_ordinal` records before the segment.
- * SS_CORRUPT where header or body does not hold, SS_FORMAT for a type or flag of a later version. */
-ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt, ss_record *out);
+/* Decode one frame from `size` bytes as read from a segment file whose salt is `salt`, expected at `position` and
+ * with `base_ordinal` records before the segment. SS_CORRUPT where header or body does not hold, SS_FORMAT for a
+ * type or flag of a later version. */
+ss_status ss_record_decode(const uint8_t *bytes, size_t size, uint64_t position, uint64_t base_ordinal, uint64_t salt,
+                           ss_record *out);
 
 /* The table through which the _hot extension reaches this same core. */
 const void *ss_functions(void);

@@ -71,7 +71,8 @@ int ss_wait_event_announce(_Atomic uint32_t *event, uint32_t *seen)
     if (*seen != announced && !atomic_compare_exchange_strong(event, seen, announced))
         return 0;
     *seen = announced;
-    /* The caller looks again for its event after this fence, the signaller looks at the bit after publishing: one of the two sees the other. */
+    /* The caller looks again for its event after this fence, the signaller looks at the bit after publishing: one of
+     * the two sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     return 1;
 }

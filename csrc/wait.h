@@ -1,5 +1,5 @@
-/* Sleeping on a shared word, and the clocks: the only futex and time system calls. Words live in shared maps, so every futex
- * here is a shared one. */
+/* Sleeping on a shared word, and the clocks: the only futex and time system calls. Words live in shared maps, so
+ * every futex here is a shared one. */
 #ifndef STREAMSTORE_WAIT_H
 #define STREAMSTORE_WAIT_H
 
@@ -31,8 +31,9 @@ uint64_t ss_wait_wall_us(void);
 uint64_t ss_wait_boot_us(void);
 uint64_t ss_wait_monotonic_us(void);
 
-/* An event word: bit 0 says that somebody sleeps, the rest counts events. The one who signals pays a system call only if the bit is set;
- * the bit is cleared by the wake, so a sleeper killed in its sleep costs one needless wake and no more. */
+/* An event word: bit 0 says that somebody sleeps, the rest counts events. The one who signals pays a system call
+ * only if the bit is set; the bit is cleared by the wake, so a sleeper killed in its sleep costs one needless wake
+ * and no more. */
 uint32_t ss_wait_event_read(_Atomic uint32_t *event);
 /* Announce a sleep on the value last read; 0 if it has changed meanwhile. */
 int ss_wait_event_announce(_Atomic uint32_t *event, uint32_t *seen);

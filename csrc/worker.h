@@ -1,4 +1,5 @@
-/* A thread of the core's own: started at first need, joined at close, never woken by a signal. Knows nothing of its work. */
+/* A thread of the core's own: started at first need, joined at close, never woken by a signal. Knows nothing of its
+ * work. */
 #ifndef STREAMSTORE_WORKER_H
 #define STREAMSTORE_WORKER_H
 

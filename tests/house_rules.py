@@ -70,7 +70,10 @@ C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "bytes": ({"md5", "xxh3", "ranges", "format", "record", "columns"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
     "parts": ({"lock", "control", "manifest", "segment", "scan"}, {"interface", "bytes", "system"}),
-    "whole": ({"log", "flusher", "preparer", "worker", "store", "functions"}, {"interface", "bytes", "system", "parts"}),
+    "whole": (
+        {"log", "recovery", "flusher", "preparer", "worker", "store", "functions"},
+        {"interface", "bytes", "system", "parts"},
+    ),
 }
 
 PRINTERS = {"cli", "bench", "demo"}

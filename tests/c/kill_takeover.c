@@ -1,4 +1,5 @@
-/* What the next owner of a log makes of a death at one exact point, where the counters or the close were half stored. */
+/* What the next owner of a log makes of a death at one exact point, where the counters or the close were half
+ * stored. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/wait.h>
@@ -16,7 +17,8 @@ static ss_store *open_store(int flags)
 static ss_log *open_log(ss_store *store)
 {
     ss_log *log = NULL;
-    ss_log_options options = {.durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    ss_log_options options = {
+        .durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
     CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
     return log;
 }

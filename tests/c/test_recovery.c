@@ -1,4 +1,5 @@
-/* What the first touch after a death makes of what was left: the trim horizon holds, and no death or lost suffix hides what comes after. */
+/* What the first touch after a death makes of what was left: the trim horizon holds, and no death or lost suffix
+ * hides what comes after. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/wait.h>
@@ -17,7 +18,10 @@ static ss_log *open_log(ss_store *store, uint64_t start)
 {
     ss_log *log = NULL;
     const uint8_t description[] = "described";
-    ss_log_options options = {.durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10, .record_size_max = 1 << 20, .start_position = start};
+    ss_log_options options = {.durability = SS_DURABILITY_PROCESS,
+                              .segment_size_max = 256 << 10,
+                              .record_size_max = 1 << 20,
+                              .start_position = start};
     options.description = description;
     options.description_size = sizeof description;
     CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
@@ -101,7 +105,8 @@ static void check_no_control(void)
     scratch_remove();
 }
 
-/* A log that ends before its trim horizon (the suffix was lost, its trimming was not) goes on at the horizon, where readers look. */
+/* A log that ends before its trim horizon (the suffix was lost, its trimming was not) goes on at the horizon, where
+ * readers look. */
 static void check_lost_suffix(void)
 {
     scratch_new();
@@ -147,7 +152,8 @@ static void check_cut_file(uint64_t keep)
         ss_read_result result;
         uint64_t position = SS_FIRST_POSITION, seen = 0;
         ss_status status;
-        while ((status = ss_log_read(log, position, 0, buffer, sizeof buffer, records, 100, &result)) == SS_OK && result.count) {
+        while ((status = ss_log_read(log, position, 0, buffer, sizeof buffer, records, 100, &result)) == SS_OK &&
+               result.count) {
             seen += result.count;
             position = result.next_position;
         }

@@ -1,4 +1,5 @@
-/* What is called durable was synced, by a call that does sync: every sync of this program is watched, and may be made to fail. */
+/* What is called durable was synced, by a call that does sync: every sync of this program is watched, and may be
+ * made to fail. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <ftw.h>
@@ -13,7 +14,7 @@
 #include "streamstore.h"
 
 static char root[64];
-static _Atomic int fail_syncs; /* this many data syncs from now on fail with EIO */
+static _Atomic int fail_syncs;      /* this many data syncs from now on fail with EIO */
 static _Atomic unsigned synced[16]; /* effective data syncs by segment ordinal */
 
 static void note_path(const char *path)
@@ -224,8 +225,8 @@ static void check_trimmed(int flags)
     remove_root();
 }
 
-/* A failed sync ends the incarnation for all; a read-only view keeps the bytes in doubt back for good; the next opener copies them and syncs
- * the copy. */
+/* A failed sync ends the incarnation for all; a read-only view keeps the bytes in doubt back for good; the next
+ * opener copies them and syncs the copy. */
 static void check_failed_sync(int flags)
 {
     fresh_root();
