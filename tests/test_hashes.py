@@ -11,6 +11,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
+
 from streamstore._core import ffi, lib
 
 HASH_KEYS = 1 << 128
