@@ -183,10 +183,6 @@ static void check_volume(long mib)
 
 int main(void)
 {
-#ifdef __SANITIZE_THREAD__
-    puts("skipped: the thread sanitizer's own maps grow with what it watches");
-    return check_report();
-#endif
     long cycles = from_environment("STREAMSTORE_LEAK_CYCLES", 1000);
     check_cycles(cycles, 1);
     check_cycles(cycles / 20, 0);
