@@ -308,8 +308,7 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
         return status;
     }
     enter_new(log, segment, base, tail, epoch, allocated);
-    if (ordinal > 1 && !atomic_load(&log->store->flusher.started))
-        ss_flusher_start(log->store); /* it writes the sealed segment's index; without it readers walk */
+    ss_flusher_notice(log->store); /* it syncs what was sealed, and writes its index */
     if (base < tail)
         ss_log_sync_publish(log, tail, base);
     return SS_OK;

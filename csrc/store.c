@@ -41,6 +41,8 @@ static void sync_for_close(ss_store *store)
             continue;
         while (ss_log_sync_to(log, atomic_load(&log->entry->tail), 0) == SS_INTERRUPTED)
             continue; /* a failure poisons: the next opener sees it */
+        if (atomic_load(&log->entry->segment_ordinal) > 1)
+            ss_log_index_seal(log); /* what the flusher had not come to yet */
     }
     ss_store_control_sync(store, 1);
 }
