@@ -3,28 +3,44 @@
 #include "log.h"
 #include "wait.h"
 
-/* What of a log is due: 0 = nothing, else the end to sync to. */
-static uint64_t due(const ss_control_entry *entry, uint64_t now, uint64_t interval)
+/* On a sync log every put is synced by its own caller: what stays unsynced for half a second was left by a writer
+ * that died. */
+static int orphaned(ss_store *store, uint32_t index, uint64_t durable, uint64_t now)
 {
+    ss_log *log;
+    if (ss_store_log_at(store, index, &log) != SS_OK)
+        return 0;
+    if (log->unsynced_since_us && log->unsynced_from == durable)
+        return now - log->unsynced_since_us >= SS_WAIT_BOUND_US;
+    log->unsynced_since_us = now;
+    log->unsynced_from = durable;
+    return 0;
+}
+
+/* What of a log is due: 0 = nothing, else the end to sync to. */
+static uint64_t due(ss_store *store, uint32_t index, uint64_t now)
+{
+    const ss_control_entry *entry = ss_control_entry_at(&store->control, index);
     uint64_t durable = atomic_load(&entry->durable), tail = atomic_load(&entry->tail);
     if (atomic_load(&entry->state) != SS_LOG_READY || durable >= tail)
         return 0;
-    uint32_t durability = atomic_load(&entry->durability);
-    if (durability == SS_DURABILITY_INTERVAL)
+    uint64_t base = atomic_load(&entry->segment_base), interval = (uint64_t)atomic_load(&store->sync_interval_us);
+    switch (atomic_load(&entry->durability)) {
+    case SS_DURABILITY_INTERVAL:
         return now - atomic_load(&entry->sync_started_us) >= interval / 2 ? tail : 0;
-    if (durability == SS_DURABILITY_SYNC) /* published and not synced for long: its writer is gone */
-        return now - atomic_load(&entry->sync_started_us) >= SS_WAIT_BOUND_US ? tail : 0;
-    uint64_t base = atomic_load(&entry->segment_base);
-    return base > durable ? base : 0; /* process mode: sealed segments only */
+    case SS_DURABILITY_SYNC:
+        return orphaned(store, index, durable, now) ? tail : 0;
+    default:
+        return base > durable ? base : 0; /* process mode: sealed segments only */
+    }
 }
 
 static ss_status round_of_syncs(ss_store *store)
 {
-    uint64_t interval = (uint64_t)atomic_load(&store->sync_interval_us);
     uint32_t count = atomic_load(&store->control.header->log_count);
     for (uint32_t i = 0; i < count && !atomic_load(&store->flusher.stop); i++) {
         ss_control_entry *entry = ss_control_entry_at(&store->control, i);
-        uint64_t end = due(entry, ss_wait_monotonic_us(), interval);
+        uint64_t end = due(store, i, ss_wait_monotonic_us());
         ss_log *log = NULL;
         if (end && ss_store_log_at(store, i, &log) == SS_OK) {
             ss_status status = ss_log_sync_to(log, end, end < atomic_load(&entry->tail));

@@ -200,7 +200,7 @@ ss_status ss_log_state_get(ss_log *log, ss_log_state *out)
             .closed = (int)atomic_load(&entry->closed),
             .durability = log->durability,
         };
-        state.visible = ss_log_visible(log);
+        state.visible = log->durability == SS_DURABILITY_SYNC ? state.durable : state.tail;
         *out = state;
     }
     ss_store_leave(log->store);

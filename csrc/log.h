@@ -78,6 +78,8 @@ struct ss_log {
 
     pthread_mutex_t index_mutex;
     _Atomic uint64_t index_sealed; /* active ordinal when the flusher last looked for trailers to write */
+    uint64_t unsynced_since_us; /* the flusher's own: since when `durable` of a sync log has stood at unsynced_from */
+    uint64_t unsynced_from;
     ss_recovery recovery;
 };
 
@@ -147,7 +149,8 @@ void ss_log_table_drop_before(ss_log *log, uint64_t position);
 ss_status ss_log_table_list(const ss_log *log, uint64_t **ordinals, size_t *count);
 
 /* log_index.c; the index mutex is held by the caller of extend */
-ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t end);
+/* Index whole frames until `needed` is passed; no frame reaches beyond `end`. */
+ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t needed, uint64_t end);
 /* First frame that holds in (from, end), or `end`. */
 ss_status ss_log_index_resync(ss_log *log, const ss_segment *segment, uint64_t from, uint64_t end, uint64_t *position);
 /* Write the trailers that sealed and durable segments lack. */

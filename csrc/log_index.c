@@ -31,7 +31,7 @@ ss_status ss_log_index_resync(ss_log *log, const ss_segment *segment, uint64_t f
     ss_segment_name(log->directory, segment->facts.ordinal, name);
     ss_status status = ss_scan_open(&scan, segment, log->store->root, name);
     if (status != SS_OK)
-        return status;
+        return ss_status_code(status) == SS_NOT_FOUND ? SS_TRIMMED : status;
     status = ss_scan_resync(&scan, from, end, position);
     ss_scan_close(&scan);
     if (status == SS_NOT_FOUND)
@@ -102,7 +102,7 @@ static ss_status load_trailer(ss_log *log, ss_segment *segment, uint64_t end)
     return status;
 }
 
-ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t end)
+ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t needed, uint64_t end)
 {
     uint64_t sealed_end = atomic_load(&segment->sealed_end);
     if (sealed_end && segment->indexed_end == segment->facts.base && end > segment->indexed_end &&
@@ -111,7 +111,7 @@ ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t end)
     uint8_t *window = NULL;
     uint64_t window_at = 0, window_size = 0;
     ss_status status = SS_OK;
-    while (segment->indexed_end < end && status == SS_OK) {
+    while (segment->indexed_end < needed && status == SS_OK) {
         uint64_t at = segment->indexed_end;
         ss_record_header header;
         if (!window && !(window = malloc(WALK_WINDOW)))
@@ -188,7 +188,7 @@ void ss_log_index_seal(ss_log *log)
         if (due && ss_log_table_open(log, segment, 0) == SS_OK) {
             pthread_mutex_lock(&log->index_mutex);
             int loaded = load_trailer(log, segment, end) == SS_OK;
-            if (!loaded && ss_log_index_extend(log, segment, end) == SS_OK && segment->indexed_end == end)
+            if (!loaded && ss_log_index_extend(log, segment, end, end) == SS_OK && segment->indexed_end == end)
                 write_trailer(log, segment, end); /* a hint: without it the next reader walks */
             pthread_mutex_unlock(&log->index_mutex);
         }

@@ -39,7 +39,7 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
     pthread_mutex_lock(&log->index_mutex);
     /* A position needs the index only up to itself. */
     uint64_t needed = key == BY_POSITION && value < end ? value : end;
-    ss_status status = ss_log_index_extend(log, segment, needed);
+    ss_status status = ss_log_index_extend(log, segment, needed, end);
     uint64_t at = segment->facts.base;
     size_t low = 0, high = segment->mark_count;
     while (low < high) { /* last mark that is below the value: the first frame sought is behind it */

@@ -157,6 +157,9 @@ static void check_index(void)
     CHECK_EQUAL(segments[1].index_present, 1);
     for (uint64_t n = 0; n < 2000; n += 7) {
         uint64_t found = 0;
+        /* A seek into the middle of a frame must not leave its index there. */
+        CHECK_EQUAL(ss_log_seek(log, positions[n] + 8, &found), SS_OK);
+        CHECK_EQUAL(found, positions[n + 1]);
         CHECK_EQUAL(ss_log_seek_ordinal(log, n + 1, &found), SS_OK);
         CHECK_EQUAL(found, positions[n]);
     }
