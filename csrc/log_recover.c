@@ -147,7 +147,7 @@ ss_status ss_log_recover(ss_log *log)
         log->recovery = r.report;
         status = settle(log, r.uncertain);
     }
-    if (status == SS_OK && r.count && log->start_position > r.live[0]->facts.base) {
+    if (status == SS_OK && r.count && log->start_position > SS_FIRST_POSITION) {
         uint64_t before = 0;
         if (ss_log_seek_records_before(log, log->start_position, &before) == SS_OK)
             atomic_store(&log->entry->start_record_count, before);

@@ -21,6 +21,7 @@ static void raise_to(uint64_t *value, uint64_t seen)
     *value = seen > *value ? seen : *value;
 }
 
+/* Segments are looked at from the newest down: one lives if it begins below all that came after it. */
 static ss_status load_segment(ss_recovery_walk *r, uint64_t ordinal)
 {
     ss_log *log = r->log;
@@ -30,18 +31,19 @@ static ss_status load_segment(ss_recovery_walk *r, uint64_t ordinal)
     ss_status status = ss_segment_read_header(log->store->root, name, log->store->store_id, log->stream_id, log->shard,
                                               &facts);
     int code = ss_status_code(status);
-    r->later_files = code != SS_OK;
+    if (ordinal + 1 == r->next_ordinal)
+        r->later_files = code != SS_OK;
     if (code == SS_CORRUPT) { /* its range reads as damage, up to the next base or to what is known durable */
-        r->damaged_first |= r->count == 0;
-        r->damaged_last = 1;
+        r->damaged_first = 1;
+        r->damaged_last |= r->count == 0;
         return SS_OK;
     }
     if (status != SS_OK)
         return code == SS_NOT_FOUND ? SS_OK : status; /* never committed */
-    r->damaged_last = 0;
+    r->damaged_first = 0;
     raise_to(&r->epoch, facts.epoch);
-    while (r->count && r->live[r->count - 1]->facts.base >= facts.base)
-        ss_segment_free(r->live[--r->count]);
+    if (r->count && facts.base >= r->live[r->count - 1]->facts.base)
+        return SS_OK;
     ss_segment *segment = ss_segment_new(&facts);
     if (!segment)
         return SS_NO_MEMORY;
@@ -49,9 +51,18 @@ static ss_status load_segment(ss_recovery_walk *r, uint64_t ordinal)
     return SS_OK;
 }
 
+static void reverse(ss_segment **segments, size_t count)
+{
+    for (size_t i = 0; i < count / 2; i++) {
+        ss_segment *other = segments[i];
+        segments[i] = segments[count - 1 - i];
+        segments[count - 1 - i] = other;
+    }
+}
+
 ss_status ss_recovery_load(ss_recovery_walk *r)
 {
-    uint64_t *ordinals;
+    uint64_t *ordinals, frame, hint = ss_control_watermark_load(r->log->entry, &frame);
     size_t count;
     ss_status status = ss_log_table_list(r->log, &ordinals, &count);
     if (status != SS_OK)
@@ -59,9 +70,16 @@ ss_status ss_recovery_load(ss_recovery_walk *r)
     r->live = calloc(count + 1, sizeof *r->live);
     if (!r->live)
         status = SS_NO_MEMORY;
-    for (size_t i = 0; i < count && status == SS_OK; i++)
-        status = load_segment(r, ordinals[i]);
     r->next_ordinal = count ? ordinals[count - 1] + 1 : 1;
+    for (size_t i = count; i-- > 0 && status == SS_OK;) {
+        status = load_segment(r, ordinals[i]);
+        /* Below what is known durable there is nothing to find out: recovery costs the same at any size. The
+         * catalog's own log alone needs its first segment, which is its trim horizon. */
+        if (r->log->stream_id && hint && r->count && r->live[r->count - 1]->facts.base <= hint)
+            break;
+    }
+    if (r->live)
+        reverse(r->live, r->count);
     free(ordinals);
     return status;
 }

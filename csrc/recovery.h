@@ -32,7 +32,8 @@ typedef struct {
     ss_recovery report;
 } ss_recovery_walk;
 
-/* Read the headers of all segments, newest last; free with ss_recovery_free whatever the status. */
+/* Read the headers of the segments that may matter, oldest first in r->live; free with ss_recovery_free whatever the
+ * status. */
 ss_status ss_recovery_load(ss_recovery_walk *r);
 void ss_recovery_free(ss_recovery_walk *r);
 /* Take over from the newest header what a log without options of its own needs for a roll. */
