@@ -120,6 +120,9 @@ ss_status ss_store_log(ss_store *store, uint32_t stream_id, uint32_t shard, cons
         status = set_options(log, options);
         pthread_mutex_unlock(&store->logs_mutex);
     }
+    /* Whoever has an interval log at hand syncs what a dead writer leaves in it, idle or not. */
+    if (status == SS_OK && options->durability == SS_DURABILITY_INTERVAL && !store->info.read_only)
+        status = ss_flusher_start(store);
     if (status == SS_OK)
         *out = log;
     ss_store_leave(store);

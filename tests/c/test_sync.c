@@ -175,6 +175,25 @@ static void check_flush_for_the_dead(int flags)
     remove_root();
 }
 
+/* A process that only has an interval log at hand syncs what another left in it when it died. */
+static void check_idle_attachment(int flags)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE | flags);
+    ss_log *log = open_log(store, SS_DURABILITY_INTERVAL);
+    CHECK_EQUAL(state_of(log).record_count, 0);
+    put_and_die(flags, SS_DURABILITY_INTERVAL, 10);
+    ss_log_state state = state_of(log);
+    for (int turn = 0; turn < 500 && state.durable < state.tail; turn++) {
+        usleep(10000);
+        state = state_of(log);
+    }
+    CHECK_EQUAL(state.record_count, 10);
+    CHECK_EQUAL(state.durable, state.tail);
+    close_store(store);
+    remove_root();
+}
+
 /* Recovery after a kill syncs what it finds in the page cache before it calls it durable. */
 static void check_recovery(int flags)
 {
@@ -316,6 +335,7 @@ int main(void)
 {
     for (int flags = 0; flags <= SS_OPEN_PWRITE; flags += SS_OPEN_PWRITE) {
         check_flush_for_the_dead(flags);
+        check_idle_attachment(flags);
         check_recovery(flags);
         check_read_only(flags);
         check_trimmed(flags);
