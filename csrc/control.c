@@ -187,6 +187,7 @@ static ss_status new_memory(int directory, int private_memory, ss_control *out)
             return status;
         if ((status = ss_file_open(directory, CONTROL_NEW_NAME, SS_FILE_WRITE | SS_FILE_CREATE, &fd)) != SS_OK)
             return status;
+        ss_file_overwrite_in_place(fd);
         status = ss_file_allocate(fd, SS_CONTROL_HEADER_SIZE, 1);
         if (ss_status_code(status) == SS_IO)
             status = ss_file_allocate(fd, SS_CONTROL_HEADER_SIZE, 0);

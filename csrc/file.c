@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,15 @@ ss_status ss_file_allocate(int fd, uint64_t size, int fallocate_ok)
         error = ftruncate(fd, (off_t)size) == 0 ? 0 : errno;
     while (error == EINTR);
     return error ? ss_file_status(error) : SS_OK;
+}
+
+void ss_file_overwrite_in_place(int fd)
+{
+    int flags = 0;
+    if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0)
+        return;
+    flags |= FS_NOCOW_FL;
+    (void)!ioctl(fd, FS_IOC_SETFLAGS, &flags); /* btrfs takes it; others refuse it, and need it not */
 }
 
 ss_status ss_file_sync(int fd)

@@ -26,6 +26,9 @@ ss_status ss_file_read(int fd, void *buffer, size_t size, uint64_t offset, size_
 ss_status ss_file_write(int fd, const void *buffer, size_t size, uint64_t offset);
 /* Give [0, size) disk blocks and extend the file to it; SS_FULL leaves it as it was or longer, never mapped past. */
 ss_status ss_file_allocate(int fd, uint64_t size, int fallocate_ok);
+/* For a file that is still empty: let stores through a map overwrite its blocks in place, where the file system
+ * would copy them (and on a full disk answer a store with SIGBUS). Nothing happens where there is no such thing. */
+void ss_file_overwrite_in_place(int fd);
 ss_status ss_file_sync(int fd);           /* fdatasync */
 ss_status ss_file_sync_directory(int fd); /* fsync: makes names durable */
 /* First offset at or after `offset` that may hold data; `size` where only holes follow. */

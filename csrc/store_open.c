@@ -47,6 +47,9 @@ static ss_status open_lock_file(ss_store *store)
         status = ss_file_open(store->root, LOCK_NAME, SS_FILE_READ, &store->lock_fd);
     if (status != SS_OK || !writable)
         return status;
+    uint64_t size = 0;
+    if (ss_file_size(store->lock_fd, &size, NULL) == SS_OK && size == 0)
+        ss_file_overwrite_in_place(store->lock_fd);
     status = ss_file_allocate(store->lock_fd, SS_LOCK_FILE_SIZE, 1);
     if (ss_status_code(status) != SS_IO)
         return status;

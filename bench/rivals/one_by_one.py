@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from bench.engine import batches
 
 
-class OneByOne:
+class OneByOne(ABC):
     """Base of queues that take one item a call."""
 
+    @abstractmethod
     def put_each(self, prepared: Sequence[bytes]) -> None:
         """Put one item after the other."""
-        raise NotImplementedError
 
     def prepare(self, data: Sequence[bytes]) -> Sequence[bytes]:
         """Return the data as it is."""
