@@ -230,9 +230,11 @@ def test_deleting_the_stream_ends_a_waiting_reader(tmp_path):
     with streamstore.open(tmp_path) as one, streamstore.open(tmp_path) as two:
         one.create_stream("w")
         reader = two.stream("w").read(follow=True)
-        threading.Timer(0.05, one.delete_stream, ["w"]).start()
+        deleter = threading.Timer(0.05, one.delete_stream, ["w"])
+        deleter.start()
         with pytest.raises(errors.StreamNotFoundError):
             next(reader)
+        deleter.join()  # the reader is told before the files are gone: the store must stay open until they are
 
 
 def test_a_closed_reader_stops_in_the_middle_of_a_batch(stream):
