@@ -80,6 +80,9 @@ typedef struct {
     _Atomic uint32_t durable_event;
     _Atomic uint32_t watermark_turn;
     _Atomic uint64_t durable_records;
+    _Atomic uint64_t limit;  /* no append ends beyond it: what a stream with max_bytes was granted; 0 = none */
+    _Atomic uint32_t terms;  /* grows when the stream's settings change such that writers must bind anew */
+    _Atomic uint32_t packed; /* grows when sealed segments were replaced: tables are read again */
     /* line 2: read by everyone */
     _Alignas(64) _Atomic uint32_t tail_event;
     _Atomic uint32_t closed;

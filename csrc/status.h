@@ -31,7 +31,9 @@ enum {
     SS_INTERRUPTED = 20,   /* a signal arrived before anything was done: call again */
     SS_WOULD_BLOCK = 21,   /* SS_APPEND_TRY met work that may sleep: call again without it */
     SS_LIMIT = 22,         /* too many processes or logs for one store */
-    SS_SMALL = 23          /* the caller's buffer cannot hold one frame; the size needed is reported */
+    SS_SMALL = 23,         /* the caller's buffer cannot hold one frame; the size needed is reported */
+    SS_CHANGED = 24,       /* the stream's settings changed since the writer was bound; nothing was done */
+    SS_QUOTA = 25          /* the log reached what it was granted of its stream's max_bytes; nothing was done */
 };
 /* cffi: end */
 
