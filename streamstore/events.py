@@ -3,23 +3,31 @@
 An event is a msgpack map with a version "v" and a type "e". Keys nobody here knows are kept; a type nobody here
 knows is refused, because skipping it would show streams that are not there any more (or not yet).
 
-    create    id, name, account, region, uniform, retention_hours, durability, max_record_size, segment_size,
-              created_us, epoch_floor
-    clear     id, starts {shard index: position}, epoch
-    delete    id, epoch           the name is free again; the files go next
-    purged    id, epoch           the files are gone
-    snapshot  streams [as in create], deleting {id: shard count}, next_id, epoch_floor: all before it, in one event
+    create     id, name, account, region, uniform, retention_hours, durability, max_record_size, segment_size,
+               created_us, epoch_floor, and any of SETTINGS
+    alter      id, set {setting: value}
+    clear      id, starts {shard index: position}, epoch
+    trim       id, starts {shard index: position}     published before a file goes
+    reshard    id, parents, children: a step (lineage.Step) that was decided and is to be carried out
+    resharded  id, parents {shard index: {end, epoch, records, arrival_us}}, children: the step is done
+    expire     id, shards     closed shards of which no record is kept; they stay as tombstones
+    delete     id, epoch           the name is free again; the files go next
+    purged     id, epoch           the files are gone
+    snapshot   streams [as in create, with starts, shards, pending], deleting {id: shard count}, next_id, epoch_floor:
+               all before it, in one event
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import msgpack
 
 from streamstore.errors import FormatVersionError
+from streamstore.lineage import Child, Lineage, Node, Step, closed_from, key_of
 
 VERSION = 1
 Key = tuple[str, str, str]
@@ -28,8 +36,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """What the catalog knows about one stream; sizes in bytes. `uniform` is the number of equal shards it was made
-    with.
+    """What the catalog knows about one stream; sizes in bytes.
+
+    `uniform` is the number of equal shards it was made with, `starts` says where a shard's records begin, `pending`
+    is a split or merge that was decided and not yet carried out.
     """
 
     id: int
@@ -43,27 +53,55 @@ class StreamInfo:
     segment_size: int
     created_us: int
     epoch_floor: int
+    retention_us: int = 0  # 0: retention_hours counts
+    max_bytes: int = 0  # 0: no limit
+    on_full: str = "error"
+    compact_after_us: int = 3_600_000_000  # since the segment was sealed; -1: never
+    key_id: int = 0  # of the data key that new records are encrypted with; 0: none
+    keys: Mapping[int, Any] = field(default_factory=dict)
     starts: Mapping[int, int] = field(default_factory=dict)
+    shards: Mapping[int, Node] = field(default_factory=dict)
+    pending: Step | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
         return (self.account, self.region, self.name)
 
+    @cached_property
+    def lineage(self) -> Lineage:
+        """Its shards, and who came from whom."""
+        return Lineage(self.uniform, self.shards)
+
     def to_map(self) -> dict[str, Any]:
         """The map that `from_map` takes back, unknown keys of a newer version included."""
-        known = {name: getattr(self, name) for name in _INFO_KEYS}
-        return {**self.extra, **known, "starts": dict(self.starts)}
+        known = {name: getattr(self, name) for name in (*_FACTS, *SETTINGS)}
+        whole = {**self.extra, **known, "starts": dict(self.starts)}
+        if self.shards:  # a stream that was never resharded is `uniform` alone
+            whole["shards"] = [node.to_map() for node in self.shards.values()]
+        if self.pending is not None:
+            whole["pending"] = self.pending.to_map()
+        return whole
 
     @classmethod
     def from_map(cls, source: Mapping[str, Any]) -> StreamInfo:
-        extra = {
-            key: value for key, value in source.items() if key not in _INFO_KEYS and key not in ("v", "e", "starts")
-        }
-        return cls(**{name: source[name] for name in _INFO_KEYS}, starts=dict(source.get("starts", {})), extra=extra)
+        known = {name: source[name] for name in _FACTS}
+        known.update({name: source[name] for name in SETTINGS if name in source})
+        nodes = [Node.from_map(item) for item in source.get("shards", ())]
+        return cls(
+            **known,
+            starts=dict(source.get("starts", {})),
+            shards={node.index: node for node in nodes},
+            pending=Step.from_map(source["pending"]) if "pending" in source else None,
+            extra={key: value for key, value in source.items() if key not in _KNOWN},
+        )
 
 
-_INFO_KEYS = tuple(item.name for item in fields(StreamInfo) if item.name not in ("starts", "extra"))
+_PARTS = ("starts", "shards", "pending", "extra")
+_FACTS = ("id", "name", "account", "region", "uniform", "created_us", "epoch_floor")
+SETTINGS = tuple(item.name for item in fields(StreamInfo) if item.name not in (*_FACTS, *_PARTS))
+"""What `alter` may change, besides keys that a later version knows."""
+_KNOWN = frozenset(("v", "e", "starts", "shards", "pending", *_FACTS, *SETTINGS))
 
 
 @dataclass
@@ -75,6 +113,13 @@ class State:
     next_id: int = 1
     epoch_floor: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+    keys: dict[int, Key] = field(default_factory=dict)
+    """Stream id to key, for every stream there is."""
+
+    def put(self, info: StreamInfo) -> None:
+        """Take a stream in, or what is now known about it."""
+        self.streams[info.key] = info
+        self.keys[info.id] = info.key
 
 
 def encode(kind: str, **values: Any) -> bytes:
@@ -106,25 +151,58 @@ def fold(state: State, data: bytes) -> None:
 
 def _create(state: State, event: Mapping[str, Any]) -> None:
     info = StreamInfo.from_map(event)
-    state.streams[info.key] = info
+    state.put(info)
     state.next_id = max(state.next_id, info.id + 1)
 
 
-def _find(state: State, stream_id: int) -> StreamInfo | None:
-    return next((info for info in state.streams.values() if info.id == stream_id), None)
+def _changing(change: Callable[[StreamInfo, Mapping[str, Any]], StreamInfo]) -> Callable[[State, Any], None]:
+    """The handler of an event about one stream; what is about a stream that is gone changes nothing."""
+
+    def handler(state: State, event: Mapping[str, Any]) -> None:
+        state.epoch_floor = max(state.epoch_floor, event.get("epoch", 0))
+        if (key := state.keys.get(event["id"])) is not None:
+            state.put(change(state.streams[key], event))
+
+    return handler
 
 
-def _clear(state: State, event: Mapping[str, Any]) -> None:
-    state.epoch_floor = max(state.epoch_floor, event["epoch"])
-    if (info := _find(state, event["id"])) is not None:
-        state.streams[info.key] = replace(info, starts={**info.starts, **event["starts"]})
+def _alter(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
+    values = event["set"]
+    fixed = sorted(_KNOWN.difference(SETTINGS).intersection(values))
+    if fixed:
+        raise TypeError(f"{', '.join(fixed)} cannot be set")
+    known = {name: value for name, value in values.items() if name in SETTINGS}
+    extra = {name: value for name, value in values.items() if name not in SETTINGS}
+    return replace(info, **known, extra={**info.extra, **extra})
+
+
+def _start(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
+    # What was trimmed stays trimmed, whichever of two trims that crossed was published first.
+    moved = {index: max(position, info.starts.get(index, 0)) for index, position in event["starts"].items()}
+    return replace(info, starts={**info.starts, **moved})
+
+
+def _reshard(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
+    return replace(info, pending=Step.from_map(event))
+
+
+def _resharded(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
+    children = tuple(Child(item["index"], key_of(item["start"]), key_of(item["end"])) for item in event["children"])
+    closed = {index: closed_from(facts) for index, facts in event["parents"].items()}
+    step = Step(tuple(closed), children)
+    pending = None if info.pending is None or info.pending.children == children else info.pending
+    return replace(info, shards=info.lineage.close(step, closed).changed, pending=pending)
+
+
+def _expire(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
+    return replace(info, shards=info.lineage.expire(event["shards"]).changed)
 
 
 def _delete(state: State, event: Mapping[str, Any]) -> None:
     state.epoch_floor = max(state.epoch_floor, event["epoch"])
-    if (info := _find(state, event["id"])) is not None:
-        del state.streams[info.key]
-        state.deleting[info.id] = info.uniform
+    if (key := state.keys.pop(event["id"], None)) is not None:
+        info = state.streams.pop(key)
+        state.deleting[info.id] = info.lineage.next_index
 
 
 def _purged(state: State, event: Mapping[str, Any]) -> None:
@@ -134,7 +212,9 @@ def _purged(state: State, event: Mapping[str, Any]) -> None:
 
 def _snapshot(state: State, event: Mapping[str, Any]) -> None:
     infos = [StreamInfo.from_map(item) for item in event["streams"]]
-    state.streams = {info.key: info for info in infos}
+    state.streams, state.keys = {}, {}
+    for info in infos:
+        state.put(info)
     state.deleting = dict(event["deleting"])
     state.next_id = event["next_id"]
     state.epoch_floor = event["epoch_floor"]
@@ -142,7 +222,18 @@ def _snapshot(state: State, event: Mapping[str, Any]) -> None:
 
 
 _SNAPSHOT_KEYS = frozenset(("v", "e", "streams", "deleting", "next_id", "epoch_floor"))
-_HANDLERS = {"create": _create, "clear": _clear, "delete": _delete, "purged": _purged, "snapshot": _snapshot}
+_HANDLERS: dict[str, Callable[[State, Any], None]] = {
+    "create": _create,
+    "alter": _changing(_alter),
+    "clear": _changing(_start),
+    "trim": _changing(_start),
+    "reshard": _changing(_reshard),
+    "resharded": _changing(_resharded),
+    "expire": _changing(_expire),
+    "delete": _delete,
+    "purged": _purged,
+    "snapshot": _snapshot,
+}
 
 
 def snapshot(state: State) -> bytes:

@@ -21,6 +21,12 @@ def uniform_ranges(count: int) -> list[HashRange]:
     return [HashRange(start, end - 1) for start, end in zip(starts, [*starts[1:], HASH_KEY_END], strict=True)]
 
 
+def uniform_range(count: int, index: int) -> HashRange:
+    """One of `uniform_ranges(count)`, without making the others."""
+    width = HASH_KEY_END // count
+    return HashRange(index * width, HASH_KEY_END - 1 if index == count - 1 else (index + 1) * width - 1)
+
+
 def hash_key(partition_key: str) -> int:
     """The MD5 of the key's UTF-8 bytes as a 128-bit number."""
     return int.from_bytes(hashlib.md5(partition_key.encode(), usedforsecurity=False).digest(), "big")

@@ -29,6 +29,7 @@ LEVELS: dict[str, float] = {
     "aggregation": 1,
     "attributes": 1,
     "arrow": 1.5,
+    "lineage": 1.4,  # the shards of one stream as a value
     "events": 1.5,  # what the catalog's log says, and what follows from it
     "shard": 2,
     "catalog": 2,
