@@ -304,6 +304,7 @@ ss_status ss_store_processes(ss_store *store, ss_process *processes, size_t limi
             processes[found] = (ss_process){.slot = slot,
                                             .pid = atomic_load(&store->self.slots[slot].pid),
                                             .attached_us = atomic_load(&store->self.slots[slot].attached_us),
+                                            .generation = atomic_load(&store->self.slots[slot].generation),
                                             .alive = ss_lock_slot_alive(&store->self, slot)};
         found++;
     }

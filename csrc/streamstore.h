@@ -290,6 +290,7 @@ typedef struct {
     uint32_t slot;
     uint32_t pid;
     uint64_t attached_us;
+    uint32_t generation; /* grows each time the slot is taken: slot and generation name a holder for ever */
     int alive;
 } ss_process;
 ss_status ss_store_processes(ss_store *store, ss_process *processes, size_t limit, size_t *count);

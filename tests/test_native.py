@@ -218,3 +218,25 @@ def test_sequence_numbers_go_back_to_their_parts():
         native.parse_sequence_number("12345")
     with pytest.raises(errors.InvalidTypeError):
         native.parse_sequence_number(12345)
+
+
+def test_an_event_is_appended_only_at_the_tail_its_writer_has_seen(log):
+    """append_event gives the new tail, 0 where somebody was faster, and writes nothing then."""
+    first = log.state().tail
+    tail = log.append_event(b"one", first)
+    assert tail == log.state().tail
+    assert log.append_event(b"two", first) == 0
+    assert log.append_event(b"three", tail) == log.state().tail
+    assert [record.data for record in log.read(first, 0, 10, 4096)[0]] == [b"one", b"three"]
+
+
+def test_a_process_is_named_by_its_slot_and_the_slots_generation(tmp_path):
+    """Opening again takes a slot under another generation: a dead holder is never taken for a living one."""
+    seen = set()
+    for _ in range(3):
+        made = native.Attachment(str(tmp_path / "s"), create=True, read_only=False, sync_interval_us=100_000)
+        assert made.pointer
+        (process,) = made.processes()
+        seen.add((process["slot"], process["generation"]))
+        made.close()
+    assert len(seen) == 3

@@ -11,7 +11,8 @@ typedef struct {
     ss_log *log;
     const ss_entry *entries;
     size_t count;
-    size_t bytes; /* roughly, of all entries: long copies are made without the GIL */
+    size_t bytes;           /* roughly, of all entries: long copies are made without the GIL */
+    uint64_t expected_tail; /* 0 = whatever it is */
 } ss_core_calls_batch;
 
 /* Append and leave the core's answer in *status. All memory of the entries must stay valid and unchanged without the

@@ -1,5 +1,6 @@
 /* The module streamstore._hot: its functions, its state and bind(). What needs speed on every record is here in C;
  * all that has a policy or a text stays in Python and comes in through bind(). */
+#include "appender.h"
 #include "arguments.h"
 #include "core_calls.h"
 #include "getter.h"
@@ -109,6 +110,10 @@ static PyMethodDef methods[] = {
     {"parse_sequence_number", parse_sequence_number, METH_O,
      PyDoc_STR("parse_sequence_number($module, text, /)\n--\n\n(epoch, position, shard_index); errors['argument'] if "
                "it is not one of ours.")},
+    {"append", SS_HOT_FASTCALL(ss_appender_append), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "append($module, log, data, expected_tail)\n--\n\nAppend one event if the log's tail is the expected one; "
+         "the new tail, or 0 where it was not.")},
     {"get", SS_HOT_FASTCALL(ss_getter_get), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("get($module, log, shard_index, shard_id, position, epoch)\n--\n\nThe Record exactly there, or None; "
                "SS_TRIMMED, SS_CORRUPT and all else raise.")},

@@ -151,7 +151,7 @@ class Attachment:
         return os.path.join(self.path, "streams", str(stream_id))
 
     def processes(self) -> list[dict[str, int]]:
-        """The processes attached to the store: slot, pid, attached_us, alive."""
+        """The processes attached to the store: slot, pid, attached_us, generation, alive."""
         return listing(
             "ss_process", lambda items, size, count: lib.ss_store_processes(self.pointer, items, size, count)
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from streamstore import limits
 from streamstore._core import ffi, lib
 from streamstore._hot import Record
+from streamstore._hot import append as append_event
 from streamstore._hot import get as get_record
 from streamstore._hot import read as read_chunk
 from streamstore.native.border import (
@@ -62,6 +63,10 @@ class Log:
         out = ffi.new("ss_appended *")
         call(self.shard_id, lib.ss_log_append, self.pointer, items, len(entries), expected_tail, 0, positions, out)
         return Appended(out.epoch, out.first_position, out.end_position, out.arrival_us, tuple(positions))
+
+    def append_event(self, data: bytes, expected_tail: int) -> int:
+        """Append one event, published but not yet durable at return: the new tail, or 0 where the tail was another."""
+        return append_event(self.address, data, expected_tail)
 
     def sync(self, end_position: int = 0) -> None:
         """Return once everything below `end_position` (0: the tail) is durable."""
