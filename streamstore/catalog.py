@@ -167,6 +167,31 @@ class Catalog:
 
         self.change(decide)
 
+    def annotate(self, info: StreamInfo, name: str, update: Callable[[Any], Any]) -> Any:
+        """Set a setting of a stream that the store itself has no use for to what `update` makes of its value.
+
+        `update` gets None where there is none yet, may raise to refuse, and is called again where another process was
+        faster. Raises StreamNotFoundError where the stream was deleted.
+        """
+
+        def decide(state: State) -> tuple[bytes, Any]:
+            found = state.streams.get(info.key)
+            if found is None or found.id != info.id:
+                raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
+            value = update(found.extra.get(name))
+            return events.encode("alter", id=info.id, set={name: value}), value
+
+        return self.change(decide)
+
+    def note(self, name: str, update: Callable[[Any], Any]) -> Any:
+        """Set a fact about the store as a whole to what `update` makes of it, as `annotate` does; None removes it."""
+
+        def decide(state: State) -> tuple[bytes, Any]:
+            value = update(state.notes.get(name))
+            return events.encode("note", set={name: value}), value
+
+        return self.change(decide)
+
     def purged(self, stream_id: int, epoch: int) -> None:
         """Say that a deleted stream's files are gone."""
         self.change(lambda state: (events.encode("purged", id=stream_id, epoch=epoch), None))

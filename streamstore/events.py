@@ -11,10 +11,11 @@ knows is refused, because skipping it would show streams that are not there any 
     reshard    id, parents, children: a step (lineage.Step) that was decided and is to be carried out
     resharded  id, parents {shard index: {end, epoch, records, arrival_us}}, children: the step is done
     expire     id, shards     closed shards of which no record is kept; they stay as tombstones
+    note       set {name: value}   facts about the store as a whole; None takes one away
     delete     id, epoch           the name is free again; the files go next
     purged     id, epoch           the files are gone
-    snapshot   streams [as in create, with starts, shards, pending], deleting {id: shard count}, next_id, epoch_floor:
-               all before it, in one event
+    snapshot   streams [as in create, with starts, shards, pending], deleting {id: shard count}, next_id, epoch_floor,
+               notes: all before it, in one event
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class State:
     deleting: dict[int, int] = field(default_factory=dict)
     next_id: int = 1
     epoch_floor: int = 0
+    notes: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     keys: dict[int, Key] = field(default_factory=dict)
     """Stream id to key, for every stream there is."""
@@ -198,6 +200,11 @@ def _expire(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
     return replace(info, shards=info.lineage.expire(event["shards"]).changed)
 
 
+def _note(state: State, event: Mapping[str, Any]) -> None:
+    merged = {**state.notes, **event["set"]}
+    state.notes = {name: value for name, value in merged.items() if value is not None}
+
+
 def _delete(state: State, event: Mapping[str, Any]) -> None:
     state.epoch_floor = max(state.epoch_floor, event["epoch"])
     if (key := state.keys.pop(event["id"], None)) is not None:
@@ -218,10 +225,11 @@ def _snapshot(state: State, event: Mapping[str, Any]) -> None:
     state.deleting = dict(event["deleting"])
     state.next_id = event["next_id"]
     state.epoch_floor = event["epoch_floor"]
+    state.notes = dict(event.get("notes", {}))
     state.extra = {key: value for key, value in event.items() if key not in _SNAPSHOT_KEYS}
 
 
-_SNAPSHOT_KEYS = frozenset(("v", "e", "streams", "deleting", "next_id", "epoch_floor"))
+_SNAPSHOT_KEYS = frozenset(("v", "e", "streams", "deleting", "next_id", "epoch_floor", "notes"))
 _HANDLERS: dict[str, Callable[[State, Any], None]] = {
     "create": _create,
     "alter": _changing(_alter),
@@ -230,6 +238,7 @@ _HANDLERS: dict[str, Callable[[State, Any], None]] = {
     "reshard": _changing(_reshard),
     "resharded": _changing(_resharded),
     "expire": _changing(_expire),
+    "note": _note,
     "delete": _delete,
     "purged": _purged,
     "snapshot": _snapshot,
@@ -245,4 +254,5 @@ def snapshot(state: State) -> bytes:
         deleting=state.deleting,
         next_id=state.next_id,
         epoch_floor=state.epoch_floor,
+        **({"notes": state.notes} if state.notes else {}),
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 from streamstore import limits, native
 from streamstore.catalog import Catalog
-from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StorageError
+from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StorageError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
 from streamstore.stream import Stream
 
@@ -177,6 +177,25 @@ class Store:
         with self._lock:
             self._streams.pop(info.id, None)
         self._purge(stream)
+
+    def annotation(self, name: str) -> Any:
+        """The value that `annotate` last gave that name, in any process; None where none did. Not to be changed."""
+        return self.catalog.refresh().notes.get(name)
+
+    def annotate(self, name: str, update: Callable[[Any], Any]) -> Any:
+        """Keep a plain value with the store under a name of one's own: what `update` makes of the present one.
+
+        As `Stream.annotate`; None takes the name away. Raises ReadOnlyError, StoreFullError.
+        """
+        return self.catalog.note(name, update)
+
+    def stream_by_id(self, stream_id: int) -> Stream:
+        """The stream of that number, in whatever account and region. Raises StreamNotFoundError."""
+        state = self.catalog.refresh()
+        key = state.keys.get(stream_id)
+        if key is None:
+            raise StreamNotFoundError(f"there is no stream of number {stream_id}; it may have been deleted")
+        return self._stream(state.streams[key])
 
     def _purge(self, stream: Stream) -> None:
         """Close each log against writers of every process, then remove the files, then say so."""

@@ -105,6 +105,22 @@ class Stream:
         """Store id and stream number: what a position belongs to."""
         return f"{self._home.store_id}/{self.info.id}"
 
+    def annotation(self, name: str) -> Any:
+        """The value that `annotate` last gave that name, in any process; None where none did. Not to be changed.
+
+        Raises StreamNotFoundError.
+        """
+        self.check()
+        return self._home.catalog.find(self._key).extra.get(name)
+
+    def annotate(self, name: str, update: Callable[[Any], Any]) -> Any:
+        """Keep a plain value with the stream under a name of one's own: what `update` makes of the present one.
+
+        The value is what msgpack carries. Durable at return; atomic against every process: `update` runs again where
+        another was faster, and may raise to refuse. Raises StreamNotFoundError, ReadOnlyError, StoreFullError.
+        """
+        return self._home.catalog.annotate(self.info, name, update)
+
     def check(self) -> None:
         """Raise StreamNotFoundError where the stream was deleted (also when a new one has its name), ClosedError if
         closed.
