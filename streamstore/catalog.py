@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from streamstore import clock, events, limits, native
 from streamstore.errors import ReadOnlyError, StreamExistsError, StreamNotFoundError, TailMismatchError, TrimmedError

@@ -1,6 +1,4 @@
-"""Plain values kept with a stream or with the store: durable, followed by every handle, changed without losing another's
-change.
-"""
+"""Plain values kept with a stream or with the store: durable, followed by all, no change lost to another."""
 
 from __future__ import annotations
 
