@@ -174,6 +174,32 @@ ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writa
     return SS_OK;
 }
 
+/* Which boot this is, as a number; 0 where the system does not say. */
+static uint64_t boot_number(void)
+{
+    uint8_t text[64];
+    size_t size = 0;
+    int fd;
+    if (ss_file_open(-1, "/proc/sys/kernel/random/boot_id", SS_FILE_READ, &fd) != SS_OK)
+        return 0;
+    ss_status status = ss_file_read(fd, text, sizeof text, 0, &size);
+    ss_file_close(fd);
+    return status == SS_OK && size ? ss_xxh3_64_seeded(text, size, SS_CONTROL_MAGIC) : 0;
+}
+
+/* Within one boot the anchors stay: else a wall clock that jumped would be believed after the next close and open. A
+ * boot id may be that of another machine with this disk (a copied virtual one): its boot clock must not lie behind. */
+static void set_anchors(ss_control_header *header, const ss_control_header *old)
+{
+    header->boot = boot_number();
+    header->anchor_boot_us = ss_wait_boot_us();
+    atomic_store(&header->anchor_wall_us, ss_wait_wall_us());
+    if (old && header->boot && old->boot == header->boot && old->anchor_boot_us <= header->anchor_boot_us) {
+        header->anchor_boot_us = old->anchor_boot_us;
+        atomic_store(&header->anchor_wall_us, atomic_load(&old->anchor_wall_us));
+    }
+}
+
 static ss_status new_memory(int directory, int private_memory, ss_control *out)
 {
     void *map;
@@ -265,8 +291,7 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
     memcpy(header->store_id, store_id, 16);
     header->incarnation = hinted ? old.header->incarnation + 1 : ss_wait_wall_us();
     header->hints_complete = hinted && old.header->hints_complete;
-    header->anchor_wall_us = ss_wait_wall_us();
-    header->anchor_boot_us = ss_wait_boot_us();
+    set_anchors(header, hinted ? old.header : NULL);
     if (hinted && atomic_load(&old.header->epoch_counter) <= FRAME_EPOCH_MAX)
         atomic_store(&header->epoch_counter, atomic_load(&old.header->epoch_counter));
     if ((status = reserve(&made, old_entries ? old_entries : 1)) != SS_OK)

@@ -28,11 +28,14 @@ typedef struct {
     _Atomic uint32_t retired; /* a newer incarnation stands: write nothing */
     _Atomic uint32_t poison;  /* errno of the sync that failed; 0 = none */
     _Atomic uint64_t epoch_counter;
-    uint64_t anchor_wall_us; /* wall and boot clock at the same moment, when the incarnation was made */
+    /* Wall and boot clock at the same moment: when this boot's first incarnation was made, or the wall clock last
+     * accepted. The boot clock's is never changed. */
+    _Atomic uint64_t anchor_wall_us;
     uint64_t anchor_boot_us;
     _Alignas(64) _Atomic uint32_t registration; /* lock word: who may add entries */
     _Atomic uint32_t log_count;
     _Atomic uint32_t log_capacity;       /* entries that have disk blocks */
+    uint64_t boot;                       /* which boot the anchors are of; 0 = not known */
     _Alignas(64) _Atomic uint32_t watch; /* event word: something became visible somewhere */
 } ss_control_header;
 _Static_assert(sizeof(ss_control_header) <= SS_CONTROL_HEADER_SIZE, "the header fits its page");

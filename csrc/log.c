@@ -59,7 +59,8 @@ static ss_status check_options(const ss_log_options *options)
         return SS_INVALID;
     if (options->record_size_max > RECORD_SIZE_LIMIT || options->description_size > SS_DESCRIPTION_SIZE_MAX)
         return SS_INVALID;
-    if (options->start_position % 8 || options->epoch_floor > FRAME_EPOCH_MAX)
+    if (options->start_position % 8 || options->epoch_floor > FRAME_EPOCH_MAX ||
+        options->reserve_size > SEGMENT_SIZE_MIN / 2)
         return SS_INVALID;
     return SS_OK;
 }
@@ -98,6 +99,8 @@ static ss_status set_options(ss_log *log, const ss_log_options *options)
         log->epoch_floor = options->epoch_floor;
     if (options->start_position > log->start_position)
         log->start_position = options->start_position;
+    if (log->reserve_size != options->reserve_size)
+        log->reserve_size = options->reserve_size;
     atomic_store_explicit(&log->attached, 1, memory_order_release);
     return SS_OK;
 }
@@ -298,6 +301,26 @@ void ss_log_wake(ss_log *log)
         return;
     ss_wait_event_force(&log->entry->tail_event);
     ss_store_leave(log->store);
+}
+
+ss_status ss_log_limit_set(ss_log *log, uint64_t position)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    atomic_store(&log->entry->limit, position);
+    ss_store_leave(log->store);
+    return SS_OK;
+}
+
+uint64_t ss_log_limit_get(const ss_log *log)
+{
+    uint64_t limit = 0;
+    if (ss_store_enter(log->store) == SS_OK) {
+        limit = atomic_load(&log->entry->limit);
+        ss_store_leave(log->store);
+    }
+    return limit;
 }
 
 void ss_log_recovery_get(const ss_log *log, ss_recovery *out)

@@ -6,6 +6,7 @@
 #include "killpoint.h"
 #include "log.h"
 #include "record.h"
+#include "reserve.h"
 #include "wait.h"
 
 #define POPULATE_AHEAD_MIN (UINT64_C(4) << 10)
@@ -217,10 +218,12 @@ static ss_status begin_epoch(ss_log *log, uint64_t size)
 }
 
 /* Everything that may sleep or call the system before the copy: all of it is past when the fast path is taken. */
-static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
+static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
 {
     ss_control_entry *entry = log->entry;
     ss_status status = SS_OK;
+    int try_only = (flags & SS_APPEND_TRY) != 0, may_spend = (flags & SS_APPEND_RESERVE) != 0;
+    uint64_t room = size + (may_spend ? 0 : log->reserve_size);
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) != SS_LOG_READY) {
         if (atomic_load(&entry->state) == SS_LOG_RETIRED)
             return SS_SHARD_CLOSED;
@@ -231,6 +234,10 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
     }
     if (atomic_load_explicit(&entry->closed, memory_order_relaxed))
         return SS_SHARD_CLOSED;
+    /* What a stream with max_bytes was granted; a close must always find its place. */
+    uint64_t limit = atomic_load_explicit(&entry->limit, memory_order_relaxed);
+    if (limit && !(flags & SS_APPEND_CLOSE) && atomic_load_explicit(&entry->tail, memory_order_relaxed) + size > limit)
+        return SS_QUOTA;
     int unfinished = atomic_load(&entry->reserve_end) != atomic_load(&entry->tail);
     int fresh = !atomic_load_explicit(&entry->epoch_current, memory_order_relaxed);
     int writer_stale = !log->writer || log->writer->facts.ordinal != atomic_load(&entry->segment_ordinal) ||
@@ -245,26 +252,26 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int try_only)
                 return status;
             if (atomic_load(&entry->closed))
                 return SS_SHARD_CLOSED;
-            status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), size);
+            status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), room);
         } else if (fresh) {
-            status = begin_epoch(log, size);
+            status = begin_epoch(log, room);
         } else {
             status = ss_log_roll_writer(log);
         }
         if (status != SS_OK)
             return status;
     }
-    if (!room_for(log, size, count)) {
+    if (!room_for(log, room, count)) {
         if (try_only)
             return SS_WOULD_BLOCK;
-        if ((status = ss_log_roll_to(log, atomic_load(&entry->tail), atomic_load(&entry->epoch), size)) != SS_OK)
+        if ((status = ss_log_roll_to(log, atomic_load(&entry->tail), atomic_load(&entry->epoch), room)) != SS_OK)
             return status;
     }
-    uint64_t end = ss_segment_offset(log->writer, atomic_load(&entry->tail)) + size;
-    if (end > atomic_load(&entry->allocated)) {
+    uint64_t end = ss_segment_offset(log->writer, atomic_load(&entry->tail)) + size, wanted = end - size + room;
+    if (wanted > atomic_load(&entry->allocated)) {
         if (try_only)
             return SS_WOULD_BLOCK;
-        if ((status = allocate(log, end)) != SS_OK)
+        if ((status = allocate(log, wanted)) != SS_OK)
             return status;
     }
     if (by_pwrite(log, size))
@@ -376,7 +383,10 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     if (status == SS_OK && expected_tail && atomic_load(&log->entry->tail) != expected_tail)
         status = SS_TAIL_MISMATCH;
     if (status == SS_OK)
-        status = prepare(log, size, count, try_only);
+        status = prepare(log, size, count, flags);
+    /* What frees space must be told on a full disk too: the store keeps a file to give up for it. */
+    if (ss_status_code(status) == SS_FULL && flags & SS_APPEND_RESERVE && ss_reserve_spend(log->store->root) == SS_OK)
+        status = prepare(log, size, count, flags);
     if (status == SS_OK) {
         if (flags & SS_APPEND_CLOSE) {
             status = append_marker(log, SS_FRAME_CLOSE, atomic_load(&log->entry->epoch), entries, out);

@@ -275,7 +275,9 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
         return status;
     facts.ordinal = ordinal;
     SS_KILLPOINT("roll-created");
-    uint64_t allocated = first_allocation(log, SS_SEGMENT_HEADER_SIZE + (tail - base) + frame_size, facts.map_size);
+    /* with nothing to hold yet the header alone: an idle log that rolls so that it can be trimmed costs a page */
+    uint64_t needed = SS_SEGMENT_HEADER_SIZE + (tail - base) + frame_size;
+    uint64_t allocated = needed == SS_SEGMENT_HEADER_SIZE ? needed : first_allocation(log, needed, facts.map_size);
     status = ss_file_allocate(fd, allocated, log->store->mmap_ok);
     ss_file_close(fd);
     if (status == SS_OK)

@@ -265,6 +265,30 @@ ss_status ss_log_table_at(ss_log *log, size_t i, ss_segment **out, uint64_t *end
     return status;
 }
 
+ss_status ss_log_live_segments(ss_log *log, ss_live_segment *segments, size_t limit, size_t *count)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    if ((status = ss_log_ready(log)) == SS_OK) {
+        pthread_mutex_lock(&log->table_mutex);
+        status = refresh(log, active_ordinal(log));
+        for (size_t i = 0; status == SS_OK && i < log->table_count && i < limit; i++) {
+            const ss_segment_facts *facts = &log->table[i]->facts;
+            segments[i] = (ss_live_segment){.ordinal = facts->ordinal,
+                                            .base = facts->base,
+                                            .base_ordinal = facts->base_ordinal,
+                                            .floor_arrival_us = facts->floor_arrival,
+                                            .created_us = facts->created_us};
+        }
+        if (status == SS_OK)
+            *count = log->table_count;
+        pthread_mutex_unlock(&log->table_mutex);
+    }
+    ss_store_leave(log->store);
+    return status;
+}
+
 void ss_log_table_release(ss_log *log, ss_segment *segment)
 {
     pthread_mutex_lock(&log->table_mutex);

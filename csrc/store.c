@@ -7,6 +7,7 @@
 
 #include "file.h"
 #include "log.h"
+#include "reserve.h"
 #include "wait.h"
 
 #define HOUR_US UINT64_C(3600000000)
@@ -139,17 +140,59 @@ int ss_store_poison(ss_store *store)
     return poison;
 }
 
+/* Where the wall clock should stand by the boot clock; modulo 2^64, as a wall clock before 1970 may put the anchor
+ * below 0. */
+static uint64_t expected_wall_us(const ss_store *store)
+{
+    const ss_control_header *header = store->control.header;
+    return atomic_load(&header->anchor_wall_us) + (ss_wait_boot_us() - header->anchor_boot_us);
+}
+
 uint64_t ss_store_arrival_us(ss_store *store)
 {
     uint64_t now = ss_wait_wall_us(), checked = atomic_load_explicit(&store->wall_checked_us, memory_order_relaxed);
     if (now <= checked)
         return now;
-    const ss_control_header *header = store->control.header;
-    uint64_t limit = header->anchor_wall_us + (ss_wait_boot_us() - header->anchor_boot_us) + HOUR_US;
+    uint64_t limit = expected_wall_us(store) + HOUR_US;
     if (now > limit)
         return limit;
     atomic_store_explicit(&store->wall_checked_us, now + 1000000, memory_order_relaxed); /* a second at a time */
     return now;
+}
+
+ss_status ss_store_clock(ss_store *store, uint64_t *wall_us, int64_t *jump_us)
+{
+    ss_status status = ss_store_enter(store);
+    if (status != SS_OK)
+        return status;
+    *wall_us = ss_wait_wall_us();
+    *jump_us = (int64_t)(*wall_us - expected_wall_us(store));
+    ss_store_leave(store);
+    return SS_OK;
+}
+
+ss_status ss_store_clock_accept(ss_store *store)
+{
+    ss_status status = ss_store_enter(store);
+    if (status != SS_OK)
+        return status;
+    ss_control_header *header = store->control.header;
+    if (store->info.read_only)
+        status = SS_READ_ONLY;
+    else
+        atomic_store(&header->anchor_wall_us, ss_wait_wall_us() - (ss_wait_boot_us() - header->anchor_boot_us));
+    ss_store_leave(store);
+    return status;
+}
+
+ss_status ss_store_reserve(ss_store *store)
+{
+    ss_status status = ss_store_enter(store);
+    if (status != SS_OK)
+        return status;
+    status = store->info.read_only ? SS_READ_ONLY : ss_reserve_make(store->root);
+    ss_store_leave(store);
+    return status;
 }
 
 ss_status ss_store_log_at(ss_store *store, uint32_t index, ss_log **out)

@@ -8,6 +8,7 @@
 #include "killpoint.h"
 #include "log.h"
 #include "manifest.h"
+#include "reserve.h"
 #include "wait.h"
 
 #define LOCK_NAME "lock"
@@ -94,8 +95,13 @@ static ss_status enter_incarnation(ss_store *store)
     }
     if (alone) {
         status = ss_control_create(store->root, store->store_id, 0, &store->control, &store->info.hints_known);
+        int spent = ss_status_code(status) == SS_FULL && ss_reserve_spend(store->root) == SS_OK;
+        if (spent) /* who opens on a full disk may be about to trim */
+            status = ss_control_create(store->root, store->store_id, 0, &store->control, &store->info.hints_known);
         if (status != SS_OK)
             return status;
+        if (!spent)
+            ss_reserve_make(store->root); /* without space for it the store works all the same */
         store->info.first_opener = 1;
         if (store->info.created)
             store->control.header->hints_complete = 1;

@@ -69,6 +69,13 @@ ss_status ss_store_sync_interval_set(ss_store *store, int64_t interval_us);
 /* Epochs handed out from now on are above `epoch` (a delete, clear or restore raises this first). */
 ss_status ss_store_epoch_raise(ss_store *store, uint64_t epoch);
 uint64_t ss_store_epoch_counter(ss_store *store);
+/* The wall clock, and by how much it differs from where the boot clock says it should stand: counted from when the
+ * first incarnation of this boot was made, or the clock was last accepted. */
+ss_status ss_store_clock(ss_store *store, uint64_t *wall_us, int64_t *jump_us);
+/* Take the wall clock as it is now for right, in every process. */
+ss_status ss_store_clock_accept(ss_store *store);
+/* Make the file that a full disk spends, where it is missing; SS_FULL where there is no space for it. */
+ss_status ss_store_reserve(ss_store *store);
 /* 0, or the errno of the failed sync that poisoned the store. */
 int ss_store_poison(ss_store *store);
 /* Store-wide activity: read the word first, look for work, then wait for it to differ. Returns SS_OK on a change. */
@@ -87,6 +94,7 @@ typedef struct {
     uint64_t start_position;   /* trim horizon known to the catalog; 0 = none */
     const uint8_t *description;
     size_t description_size;
+    uint64_t reserve_size; /* bytes that stay allocated behind every append without SS_APPEND_RESERVE; 0 = none */
 } ss_log_options;
 
 /* Attach to a log, by its directory ids; nothing is created on disk before the first append. Recovers nothing yet. */
@@ -107,8 +115,9 @@ typedef struct {
 } ss_entry;
 
 enum {
-    SS_APPEND_TRY = 1,  /* never sleep and make no slow system call: SS_WOULD_BLOCK instead, with nothing done */
-    SS_APPEND_CLOSE = 2 /* the entries (one) become a close frame; synced before it is published */
+    SS_APPEND_TRY = 1,    /* never sleep and make no slow system call: SS_WOULD_BLOCK instead, with nothing done */
+    SS_APPEND_CLOSE = 2,  /* the entries (one) become a close frame; synced before it is published */
+    SS_APPEND_RESERVE = 4 /* may use the log's reserve and, on a full disk, the store's */
 };
 
 typedef struct {
@@ -212,7 +221,23 @@ ss_status ss_log_seek_ordinal(ss_log *log, uint64_t ordinal, uint64_t *out);
  * ss_store_wake / ss_log_wake came (SS_OK too). */
 ss_status ss_log_wait(ss_log *log, uint64_t position, int64_t timeout_us);
 void ss_log_wake(ss_log *log);
-/* Start a new segment at the tail, so that everything before can be trimmed. expected_tail as in append. */
+/* No append ends beyond `position` from now on, in any process: SS_QUOTA, with nothing done; 0 = no limit. Holds for
+ * this incarnation. */
+ss_status ss_log_limit_set(ss_log *log, uint64_t position);
+uint64_t ss_log_limit_get(const ss_log *log);
+/* One live segment, from memory: what a decision about trimming needs. No record before `base` arrived after
+ * `floor_arrival_us`, and none from there on before it. */
+typedef struct {
+    uint64_t ordinal;
+    uint64_t base;
+    uint64_t base_ordinal;
+    uint64_t floor_arrival_us;
+    uint64_t created_us;
+} ss_live_segment;
+/* The live segments, oldest first; reads no file that this process has seen before. */
+ss_status ss_log_live_segments(ss_log *log, ss_live_segment *segments, size_t limit, size_t *count);
+/* Start a new segment at the tail, so that everything before can be trimmed; it takes one page of disk until it is
+ * written to. expected_tail as in append. */
 ss_status ss_log_roll(ss_log *log, uint64_t expected_tail);
 /* Readers see nothing before `position` from now on (in this incarnation; the caller has made it durable in the
  * catalog), and segments wholly before it are unlinked. */

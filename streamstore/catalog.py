@@ -11,12 +11,21 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from streamstore import clock, events, limits, native
-from streamstore.errors import ReadOnlyError, StreamExistsError, StreamNotFoundError, TailMismatchError, TrimmedError
+from streamstore.errors import (
+    ReadOnlyError,
+    StoreFullError,
+    StreamExistsError,
+    StreamNotFoundError,
+    TailMismatchError,
+    TrimmedError,
+)
 from streamstore.events import Key, State, StreamInfo
 from streamstore.values import LogOptions
 
 _T = TypeVar("_T")
-_OPTIONS = LogOptions("sync", 0, limits.CATALOG_RECORD_SIZE_MAX, 0, 0, b"")
+_OPTIONS = LogOptions("sync", 0, limits.CATALOG_RECORD_SIZE_MAX, 0, 0, b"", limits.CATALOG_RESERVE_SIZE)
+_FREEING = ("trim", "expire", "delete", "purged", "clear")
+"""Events that free space, or tell that it is free: they may use what the catalog keeps in reserve."""
 
 
 class Catalog:
@@ -84,11 +93,11 @@ class Catalog:
         found = self.refresh().streams.get(info.key)
         return found is not None and found.id == info.id
 
-    def change(self, decide: Callable[[State], tuple[bytes, _T]]) -> _T:
+    def change(self, decide: Callable[[State], tuple[bytes, _T]], *, frees: bool = False) -> _T:
         """Publish the event that `decide(state)` returns beside a result; durable at return.
 
-        `decide` may raise to refuse, and is called again where another process was faster. Raises ReadOnlyError,
-        StoreFullError.
+        `frees` says that it frees space, and so goes through on a full disk as well. `decide` may raise to refuse,
+        and is called again where another process was faster. Raises ReadOnlyError, StoreFullError.
         """
         if self._attachment.read_only:
             raise ReadOnlyError(f"{self._attachment.path} is open read-only")
@@ -98,7 +107,7 @@ class Catalog:
                 event, result = decide(self._state)
                 log = self._current_log()
                 try:
-                    appended = log.append([(event,)], expected_tail=tail)
+                    appended = log.append([(event,)], expected_tail=tail, reserve=frees)
                 except TailMismatchError:
                     continue
                 log.sync(appended.end_position)
@@ -130,8 +139,8 @@ class Catalog:
             log.sync(appended.end_position)
             # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else.
             log.trim(appended.first_position)
-        except (TailMismatchError, TrimmedError):
-            return  # another process is at it
+        except (TailMismatchError, TrimmedError, StoreFullError):
+            return  # another process is at it, or it will be done once there is space
 
     # --- the changes ------------------------------------------------------------------------------------------------
 
@@ -165,7 +174,7 @@ class Catalog:
                 raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
             return events.encode(kind, id=info.id, **values), None
 
-        self.change(decide)
+        self.change(decide, frees=kind in _FREEING)
 
     def annotate(self, info: StreamInfo, name: str, update: Callable[[Any], Any]) -> Any:
         """Set a setting of a stream that the store itself has no use for to what `update` makes of its value.
@@ -194,4 +203,4 @@ class Catalog:
 
     def purged(self, stream_id: int, epoch: int) -> None:
         """Say that a deleted stream's files are gone."""
-        self.change(lambda state: (events.encode("purged", id=stream_id, epoch=epoch), None))
+        self.change(lambda state: (events.encode("purged", id=stream_id, epoch=epoch), None), frees=True)

@@ -25,6 +25,7 @@ class StreamStoreError(Exception):
         ├── ForkedError                 the object belongs to the parent process
         ├── StaleReceiptError           a message's receipt was overtaken by a later delivery
         ├── StoreFullError              the disk or quota is full; nothing was written
+        │   └── StreamFullError         the stream holds its max_bytes
         ├── DurabilityUnknownError      a sync failed; what is durable is known after a reopen
         ├── CorruptRangeError           records that were durable are damaged
         ├── PartialPutError             some entries of a batch failed
@@ -85,6 +86,10 @@ class StaleReceiptError(StreamStoreError):
 
 class StoreFullError(StreamStoreError):
     """The disk or quota is full. Nothing of the failed call was written; the store goes on once there is space."""
+
+
+class StreamFullError(StoreFullError):
+    """The stream holds its max_bytes and takes no more until something is trimmed. Nothing was written."""
 
 
 class DurabilityUnknownError(StreamStoreError):

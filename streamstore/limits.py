@@ -38,6 +38,8 @@ MERGE_BUFFER_SIZE = 32 * MIB
 
 # The catalog is snapshotted once its active segment is larger than this.
 CATALOG_ROLL_SIZE = 1 * MIB
+# Kept allocated behind its last event, for the events that free space (at most half the smallest segment).
+CATALOG_RESERVE_SIZE = 64 * KIB
 CATALOG_RECORD_SIZE_MAX = 256 * MIB
 
 # A wait is cut into slices of at most this, to see a deleted stream or a lost wake-up.

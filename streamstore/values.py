@@ -100,3 +100,17 @@ class LogOptions(NamedTuple):
     epoch_floor: int
     start_position: int
     description: bytes
+    reserve_size: int = 0
+
+
+class LiveSegment(NamedTuple):
+    """What is known of a live segment without opening its file.
+
+    No record before `base` arrived after `floor_arrival_us`, and none from there on before it.
+    """
+
+    ordinal: int
+    base: int
+    base_ordinal: int
+    floor_arrival_us: int
+    created_us: int

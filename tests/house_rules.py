@@ -70,7 +70,7 @@ C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "interface": ({"status", "streamstore"}, set()),
     "bytes": ({"md5", "xxh3", "ranges", "format", "record", "columns"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
-    "parts": ({"lock", "control", "manifest", "segment", "scan"}, {"interface", "bytes", "system"}),
+    "parts": ({"lock", "control", "manifest", "reserve", "segment", "scan"}, {"interface", "bytes", "system"}),
     "whole": (
         {"log", "recovery", "flusher", "preparer", "worker", "store", "functions"},
         {"interface", "bytes", "system", "parts"},

@@ -96,6 +96,7 @@ class Attachment:
                 options.start_position,
                 description,
                 len(options.description),
+                options.reserve_size,
             ),
         )
         call(shard_id, lib.ss_store_log, pointer, stream_id, shard_index, native_options, out)
@@ -120,6 +121,20 @@ class Attachment:
     def epoch_counter(self) -> int:
         """Every epoch handed out from now on is above it."""
         return int(lib.ss_store_epoch_counter(self.pointer))
+
+    def clock(self) -> tuple[int, int]:
+        """The wall clock, and by how much it stands ahead of what the boot clock lets expect, in microseconds."""
+        wall, jump = ffi.new("uint64_t *"), ffi.new("int64_t *")
+        call("the clock", lib.ss_store_clock, self.pointer, wall, jump)
+        return int(wall[0]), int(jump[0])
+
+    def accept_clock(self) -> None:
+        """Take the wall clock as it is now for right, in every process."""
+        call("accepting the clock", lib.ss_store_clock_accept, self.pointer)
+
+    def make_reserve(self) -> None:
+        """Make the file that a full disk spends, where it is missing. Raises StoreFullError."""
+        call("the reserve", lib.ss_store_reserve, self.pointer)
 
     def poison(self) -> int:
         """0, or the errno of the failed sync that poisoned the store."""

@@ -53,6 +53,7 @@ _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
         "it is not a store, or holds a file of another store; nothing was changed",
     ),
     lib.SS_LIMIT: (errors.StorageError, "too many processes or logs for one store"),
+    lib.SS_QUOTA: (errors.StreamFullError, "the stream holds its max_bytes; nothing was written"),
 }
 
 

@@ -24,7 +24,7 @@ from streamstore.native.border import (
     wait,
 )
 from streamstore.native.entries import fill_entry
-from streamstore.values import Appended, LogState, Segment
+from streamstore.values import Appended, LiveSegment, LogState, Segment
 
 if TYPE_CHECKING:
     from streamstore.native.attachment import Attachment
@@ -50,10 +50,12 @@ class Log:
         *,
         expected_tail: int = 0,
         attributes: Sequence[bytes | None] | None = None,
+        reserve: bool = False,
     ) -> Appended:
         """Append (data, key, explicit hash key) entries as one batch, published but not yet durable at return.
 
-        Raises TailMismatchError where `expected_tail` is not 0 and not the tail.
+        `reserve` lets it use the space that is kept for what frees space. Raises TailMismatchError where
+        `expected_tail` is not 0 and not the tail.
         """
         keep: list[Any] = []
         items = ffi.new("ss_entry[]", len(entries))
@@ -61,7 +63,8 @@ class Log:
             fill_entry(items[index], entry, attributes[index] if attributes else None, keep)
         positions = ffi.new("uint64_t[]", len(entries))
         out = ffi.new("ss_appended *")
-        call(self.shard_id, lib.ss_log_append, self.pointer, items, len(entries), expected_tail, 0, positions, out)
+        flags = lib.SS_APPEND_RESERVE if reserve else 0
+        call(self.shard_id, lib.ss_log_append, self.pointer, items, len(entries), expected_tail, flags, positions, out)
         return Appended(out.epoch, out.first_position, out.end_position, out.arrival_us, tuple(positions))
 
     def append_event(self, data: bytes, expected_tail: int) -> int:
@@ -147,6 +150,21 @@ class Log:
         out = ffi.new("uint64_t *")
         call(self.shard_id, lib.ss_log_trim, self.pointer, position, out)
         return int(out[0])
+
+    def limit(self, position: int) -> None:
+        """Let no append end beyond `position`, in any process of this incarnation: they raise StreamFullError."""
+        call(self.shard_id, lib.ss_log_limit_set, self.pointer, position)
+
+    def limited(self) -> int:
+        """The position beyond which no append ends; 0 for none."""
+        return int(lib.ss_log_limit_get(self.pointer))
+
+    def live_segments(self) -> list[LiveSegment]:
+        """The live segments, oldest first, from memory."""
+        listed = listing(
+            "ss_live_segment", lambda items, size, count: lib.ss_log_live_segments(self.pointer, items, size, count)
+        )
+        return [LiveSegment(**item) for item in listed]
 
     def retire(self) -> None:
         """Let no append in any more and drop maps and descriptors: the stream is being deleted."""
