@@ -33,9 +33,10 @@ from streamstore.errors import (
     TrimmedError,
 )
 from streamstore.native import PutResult, PutResults, Record
+from streamstore.opening import open, temporary
 from streamstore.reader import Reader
 from streamstore.shard import Batch, Shard
-from streamstore.store import Store, open, temporary
+from streamstore.store import Store
 from streamstore.stream import Stream
 from streamstore.values import HashRange, PutEntry, SequenceRange
 

@@ -1,24 +1,20 @@
-"""The store: a directory, its catalog, its streams; opening, deleting, what a crash left half deleted, facts for
-`stat`.
+"""The store: a directory, its catalog, its streams; deleting, and what a crash left half deleted.
 
 The top of the package: everything below is handed out by it.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from streamstore import limits, native
+from streamstore import limits, native, settings, stats
 from streamstore.catalog import Catalog
-from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StorageError, StreamNotFoundError
+from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
 from streamstore.stream import Stream
 
@@ -111,30 +107,13 @@ class Store:
         StreamExistsError (unless exist_ok, which returns the stream as it is), InvalidArgumentError,
         InvalidTypeError, ReadOnlyError, StoreFullError.
         """
-        account, region, _ = self._key(name)
-        chosen = self._options["durability"] if durability is None else durability
-        _check_choice("durability", chosen, limits.DURABILITIES)
-        _check_int("shard_count", shard_count, 1, limits.SHARD_COUNT_MAX)
-        _check_int("retention_hours", retention_hours, limits.RETENTION_HOURS_MIN, limits.RETENTION_HOURS_MAX)
-        _check_int("max_record_size", max_record_size, 1, limits.RECORD_SIZE_MAX)
-        if segment_size is not None:
-            _check_int("segment_size", segment_size, limits.SEGMENT_SIZE_MIN, limits.SEGMENT_SIZE_MAX)
-            if segment_size % limits.SEGMENT_SIZE_UNIT:
-                raise InvalidArgumentError(
-                    f"segment_size is a multiple of {limits.SEGMENT_SIZE_UNIT}, not {segment_size}"
-                )
-        wanted = StreamInfo(
-            id=0,
-            name=name,
-            account=account,
-            region=region,
-            uniform=shard_count,
+        wanted = settings.new_stream(
+            self._key(name),
+            shard_count=shard_count,
             retention_hours=retention_hours,
-            durability=chosen,
+            durability=self._options["durability"] if durability is None else durability,
             max_record_size=max_record_size,
-            segment_size=segment_size or 0,
-            created_us=0,
-            epoch_floor=0,
+            segment_size=segment_size,
         )
         return self._stream(self.catalog.create(wanted, exist_ok=exist_ok))
 
@@ -239,128 +218,8 @@ class Store:
             "poison": self.attachment.poison(),
             "epoch_counter": self.attachment.epoch_counter(),
             "processes": self.attachment.processes(),
-            "streams": [self._stream_stats(self.stream(name)) for name in names],
+            "streams": [stats.of_stream(self.stream(name)) for name in names],
         }
-
-    def _stream_stats(self, stream: Stream) -> dict[str, Any]:
-        info = stream.info
-        written = set(stream.written())
-        shards = [_log_stats(stream.log(index)) for index in range(info.uniform) if index in written]
-        return {
-            "name": info.name,
-            "id": info.id,
-            "arn": stream.arn,
-            "durability": info.durability,
-            "retention_hours": info.retention_hours,
-            "shard_count": info.uniform,
-            "max_record_size": info.max_record_size,
-            "created_us": info.created_us,
-            "record_count": sum(item["record_count"] - item["start_record_count"] for item in shards),
-            "shards": shards,
-        }
-
-
-def _log_stats(log: native.Log) -> dict[str, Any]:
-    state = log.state()
-    segments = [segment for segment in log.segments() if segment.live]
-    return {
-        "shard_id": log.shard_id,
-        **state._asdict(),
-        **log.live(),
-        "bytes": state.tail - state.start,
-        "dirty_bytes": state.tail - state.durable,
-        "segment_count": len(segments),
-        "disk_bytes": sum(segment.disk_bytes for segment in segments),
-    }
-
-
-def _check_int(what: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidTypeError(f"{what} is an int, not {type(value).__name__}")
-    if not low <= value <= high:
-        raise InvalidArgumentError(f"{what} is {low} to {high}, not {value}")
-
-
-def _check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
-    if not isinstance(value, str):
-        raise InvalidTypeError(f"{what} is a str, not {type(value).__name__}")
-    if value not in choices:
-        raise InvalidArgumentError(f"{what} is one of {', '.join(choices)}, not {value!r}")
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    _check_choice("durability", options["durability"], limits.DURABILITIES)
-    for what, pattern, example in (("account", limits.ACCOUNT, "000000000000"), ("region", limits.REGION, "us-east-1")):
-        if not isinstance(options[what], str):
-            raise InvalidTypeError(f"{what} is a str, not {type(options[what]).__name__}")
-        if not pattern.match(options[what]):
-            raise InvalidArgumentError(f"{what} looks like {example!r}, not {options[what]!r}")
-    interval = options["sync_interval"]
-    if isinstance(interval, bool) or not isinstance(interval, (int, float)):
-        raise InvalidTypeError(f"sync_interval is a number of seconds, not {type(interval).__name__}")
-    if not 0.001 <= interval <= 3600:
-        raise InvalidArgumentError(f"sync_interval is 0.001 to 3600 seconds, not {interval}")
-
-
-def open(
-    path: str | os.PathLike[str],
-    *,
-    durability: str = "sync",
-    create: bool = True,
-    read_only: bool = False,
-    account: str = "000000000000",
-    region: str = "us-east-1",
-    sync_interval: float = 0.1,
-) -> Store:
-    """Open the store in a directory, making it where there is none (unless create=False or read_only=True).
-
-    `durability` is the default for new streams: "sync", "interval" (synced every `sync_interval` seconds) or
-    "process". Account and region are the view: streams of other ones are not seen. Raises StoreNotFoundError,
-    FormatVersionError, ForeignFileError, StorageError, InvalidArgumentError, InvalidTypeError.
-    """
-    options = {
-        "durability": durability,
-        "read_only": bool(read_only),
-        "account": account,
-        "region": region,
-        "sync_interval": sync_interval,
-    }
-    _check_options(options)
-    try:
-        directory = os.path.abspath(os.fsdecode(path))
-    except TypeError:
-        raise InvalidTypeError(f"a path is a str or os.PathLike, not {type(path).__name__}") from None
-    if create and not read_only:
-        _make_parents(directory)
-    store = Store(directory, options, create=create and not read_only)
-    if store.attachment.info()["first_opener"] and not read_only:
-        try:
-            store.remove_orphans()
-        except BaseException:
-            store.close()
-            raise
-    return store
-
-
-def _make_parents(directory: str) -> None:
-    """Make the directories above a store such that they survive a power cut, as the store itself does."""
-    missing = []
-    parent = os.path.dirname(directory)
-    while not os.path.isdir(parent):
-        missing.append(parent)
-        parent = os.path.dirname(parent)
-    for path in reversed(missing):
-        try:
-            os.makedirs(path, exist_ok=True)
-            handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            failure = StorageError(f"{path}: the directory cannot be made ({error.strerror})")
-            failure.errno = error.errno or 0
-            raise failure from None
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _reopen(path: str, options: dict[str, Any]) -> Store:
@@ -373,15 +232,3 @@ def _reopen(path: str, options: dict[str, Any]) -> Store:
         if store is None or store.closed:
             store = _reopened[key] = Store(path, options, create=False)
         return store
-
-
-@contextmanager
-def temporary(**options: Any) -> Iterator[Store]:
-    """A store in a new directory, closed and deleted at the end: for tests. Options are those of `open`."""
-    directory = tempfile.mkdtemp(prefix="streamstore-")
-    try:
-        with open(directory, **options) as store:
-            yield store
-    finally:
-        with suppress(FileNotFoundError):
-            shutil.rmtree(directory)

@@ -34,8 +34,11 @@ LEVELS: dict[str, float] = {
     "shard": 2,
     "catalog": 2,
     "reader": 2,  # follows many shards by what native and iterators give
+    "settings": 1.6,
     "stream": 3,
+    "stats": 3.5,
     "store": 4,
+    "opening": 4.5,
     "queue": 5,
     "consumer": 5,
     "producer": 5,

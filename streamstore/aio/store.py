@@ -7,7 +7,7 @@ from collections.abc import Generator
 from types import TracebackType
 from typing import Any
 
-from streamstore import store
+from streamstore import opening, store
 from streamstore.aio.offload import call
 from streamstore.aio.stream import Stream
 
@@ -68,7 +68,7 @@ class _Opening:
         self._store: Store | None = None
 
     async def _open(self) -> Store:
-        return Store(await call(store.open, self._path, **self._options))
+        return Store(await call(opening.open, self._path, **self._options))
 
     def __await__(self) -> Generator[Any, None, Store]:
         return self._open().__await__()

@@ -1,0 +1,74 @@
+"""What a caller may choose for a store or a stream, checked and made into values. Pure: no store, no catalog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamstore import limits
+from streamstore.errors import InvalidArgumentError, InvalidTypeError
+from streamstore.events import Key, StreamInfo
+
+
+def check_int(what: str, value: Any, low: int, high: int) -> None:
+    """Raise InvalidTypeError or InvalidArgumentError unless `value` is an int from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidTypeError(f"{what} is an int, not {type(value).__name__}")
+    if not low <= value <= high:
+        raise InvalidArgumentError(f"{what} is {low} to {high}, not {value}")
+
+
+def check_choice(what: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise InvalidTypeError or InvalidArgumentError unless `value` is one of these words."""
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{what} is a str, not {type(value).__name__}")
+    if value not in choices:
+        raise InvalidArgumentError(f"{what} is one of {', '.join(choices)}, not {value!r}")
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raise InvalidTypeError or InvalidArgumentError unless these are options to open a store with."""
+    check_choice("durability", options["durability"], limits.DURABILITIES)
+    for what, pattern, example in (("account", limits.ACCOUNT, "000000000000"), ("region", limits.REGION, "us-east-1")):
+        if not isinstance(options[what], str):
+            raise InvalidTypeError(f"{what} is a str, not {type(options[what]).__name__}")
+        if not pattern.match(options[what]):
+            raise InvalidArgumentError(f"{what} looks like {example!r}, not {options[what]!r}")
+    interval = options["sync_interval"]
+    if isinstance(interval, bool) or not isinstance(interval, (int, float)):
+        raise InvalidTypeError(f"sync_interval is a number of seconds, not {type(interval).__name__}")
+    if not 0.001 <= interval <= 3600:
+        raise InvalidArgumentError(f"sync_interval is 0.001 to 3600 seconds, not {interval}")
+
+
+def new_stream(
+    key: Key,
+    *,
+    shard_count: Any,
+    retention_hours: Any,
+    durability: Any,
+    max_record_size: Any,
+    segment_size: Any,
+) -> StreamInfo:
+    """The stream that is asked for, without id and time. Raises InvalidArgumentError, InvalidTypeError."""
+    check_choice("durability", durability, limits.DURABILITIES)
+    check_int("shard_count", shard_count, 1, limits.SHARD_COUNT_MAX)
+    check_int("retention_hours", retention_hours, limits.RETENTION_HOURS_MIN, limits.RETENTION_HOURS_MAX)
+    check_int("max_record_size", max_record_size, 1, limits.RECORD_SIZE_MAX)
+    if segment_size is not None:
+        check_int("segment_size", segment_size, limits.SEGMENT_SIZE_MIN, limits.SEGMENT_SIZE_MAX)
+        if segment_size % limits.SEGMENT_SIZE_UNIT:
+            raise InvalidArgumentError(f"segment_size is a multiple of {limits.SEGMENT_SIZE_UNIT}, not {segment_size}")
+    account, region, name = key
+    return StreamInfo(
+        id=0,
+        name=name,
+        account=account,
+        region=region,
+        uniform=shard_count,
+        retention_hours=retention_hours,
+        durability=durability,
+        max_record_size=max_record_size,
+        segment_size=segment_size or 0,
+        created_us=0,
+        epoch_floor=0,
+    )

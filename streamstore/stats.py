@@ -1,0 +1,41 @@
+"""Facts for `stat`, as plain values in bytes and microseconds: what a stream and its logs look like now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamstore import native
+from streamstore.stream import Stream
+
+
+def of_stream(stream: Stream) -> dict[str, Any]:
+    """Facts on one stream and on each of its shards that was ever written."""
+    info = stream.info
+    written = set(stream.written())
+    shards = [_log_stats(stream.log(index)) for index in range(info.uniform) if index in written]
+    return {
+        "name": info.name,
+        "id": info.id,
+        "arn": stream.arn,
+        "durability": info.durability,
+        "retention_hours": info.retention_hours,
+        "shard_count": info.uniform,
+        "max_record_size": info.max_record_size,
+        "created_us": info.created_us,
+        "record_count": sum(item["record_count"] - item["start_record_count"] for item in shards),
+        "shards": shards,
+    }
+
+
+def _log_stats(log: native.Log) -> dict[str, Any]:
+    state = log.state()
+    segments = [segment for segment in log.segments() if segment.live]
+    return {
+        "shard_id": log.shard_id,
+        **state._asdict(),
+        **log.live(),
+        "bytes": state.tail - state.start,
+        "dirty_bytes": state.tail - state.durable,
+        "segment_count": len(segments),
+        "disk_bytes": sum(segment.disk_bytes for segment in segments),
+    }
