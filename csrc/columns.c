@@ -64,7 +64,7 @@ static void put_attributes(ss_columns *columns, size_t row, const uint8_t *frame
 void ss_columns_put(ss_columns *columns, size_t row, const ss_record_header *header, const uint8_t *frames,
                     uint32_t frame_offset, uint64_t base_ordinal)
 {
-    uint32_t at = frame_offset + FRAME_BODY, key = header->key_size_plus_one > 0;
+    uint32_t at = frame_offset + FRAME_BODY + ss_record_seal_size(header), key = header->key_size_plus_one > 0;
     columns->position[row] = header->position;
     columns->epoch[row] = header->epoch;
     columns->ordinal[row] = base_ordinal + header->ordinal;

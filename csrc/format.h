@@ -12,7 +12,8 @@
  *   |        |        |                |                |                | pad 3          |                |
  *   +--------+--------+----------------+----------------+----------------+----------------+----------------+
  *
- *   body = attributes | explicit hash key (16, if flagged) | partition key | data | zero pad to 8
+ *   body = seal (32, if flagged) | attributes | explicit hash key (16, if flagged) | partition key | data | zero pad
+ *   seal = key id 4 | nonce 12 | tag 16, in clear; attributes, partition key and data behind it are ciphertext
  *   header check = low 32 bits of H = XXH3-64(bytes 4..40, seed salt);  body check = XXH3-64(body, seed salt) ^ H, 0
  *   written as 1. So the body check covers header and position too.
  */
@@ -44,7 +45,10 @@ enum {
     FRAME_FLAG_PRESENT = 1,  /* always set: keeps the word non-zero */
     FRAME_FLAG_HASH_KEY = 2, /* 16 bytes of explicit hash key follow the attributes */
     FRAME_FLAG_MORE = 4,     /* the next frame belongs to the same batch: recovery keeps a batch whole or not at all */
-    FRAME_FLAGS_KNOWN = FRAME_FLAG_PRESENT | FRAME_FLAG_HASH_KEY | FRAME_FLAG_MORE
+    FRAME_FLAG_SEALED = 8,   /* a seal stands in front of a body that is encrypted */
+    FRAME_FLAG_OPENED = 16,  /* was sealed; compaction opened it: the seal's bytes are zero, the body is plain */
+    FRAME_FLAGS_SEAL = FRAME_FLAG_SEALED | FRAME_FLAG_OPENED,
+    FRAME_FLAGS_KNOWN = FRAME_FLAG_PRESENT | FRAME_FLAG_HASH_KEY | FRAME_FLAG_MORE | FRAME_FLAGS_SEAL
 };
 #define FRAME_BITS_52 ((UINT64_C(1) << 52) - 1)
 #define FRAME_BITS_24 ((UINT64_C(1) << 24) - 1)

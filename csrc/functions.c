@@ -4,7 +4,7 @@
 static const ss_function_table table = {
     .version = SS_FUNCTIONS_VERSION,
     .size = sizeof(ss_function_table),
-    .log_append = ss_log_append,
+    .log_append = ss_log_append_under,
     .log_sync = ss_log_sync,
     .log_read = ss_log_read,
     .log_get = ss_log_get,

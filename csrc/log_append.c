@@ -356,6 +356,12 @@ static int runs_low(const ss_log *log)
 ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags,
                         uint64_t *positions, ss_appended *out)
 {
+    return ss_log_append_under(log, 0, entries, count, expected_tail, flags, positions, out);
+}
+
+ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count,
+                              uint64_t expected_tail, int flags, uint64_t *positions, ss_appended *out)
+{
     uint64_t size;
     if (count == 0 || (flags & SS_APPEND_CLOSE && count != 1))
         return SS_INVALID;
@@ -377,8 +383,11 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
     if ((status = ss_log_lock(log, try_only, &taken_over)) != SS_OK)
         goto release_sync;
     SS_KILLPOINT("append-locked");
+    /* Before anything is done: what was put together under older terms (in plain text, say) must not get in. */
+    if (terms && terms < atomic_load_explicit(&log->entry->terms, memory_order_relaxed))
+        status = SS_CHANGED;
     /* The comparison first: a mismatch must not roll or recover on behalf of a put that will not happen. */
-    if (expected_tail && atomic_load(&log->entry->state) == SS_LOG_UNRECOVERED)
+    if (status == SS_OK && expected_tail && atomic_load(&log->entry->state) == SS_LOG_UNRECOVERED)
         status = try_only ? SS_WOULD_BLOCK : ss_log_recover(log);
     if (status == SS_OK && expected_tail && atomic_load(&log->entry->tail) != expected_tail)
         status = SS_TAIL_MISMATCH;

@@ -48,6 +48,7 @@ static ss_status report_damage(reading *r, ss_segment *segment, uint64_t positio
 static inline void put_record(reading *r, const ss_record_header *header, uint64_t offset, uint64_t base_ordinal)
 {
     size_t row = r->result->count++;
+    r->result->sealed |= (header->flags & FRAME_FLAG_SEALED) != 0;
     if (r->columns)
         ss_columns_put(r->columns, row, header, r->buffer, (uint32_t)offset, base_ordinal);
     else
@@ -259,6 +260,7 @@ ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *bu
     } else if ((status = ss_record_check_known(&header)) == SS_OK) {
         ss_record_describe(&header, buffer, 0, segment->facts.base_ordinal, record);
         result->count = 1;
+        result->sealed = (header.flags & FRAME_FLAG_SEALED) != 0;
         result->used = header.frame_size;
         result->next_position = position + header.frame_size;
     }

@@ -13,8 +13,8 @@ ss_status ss_record_frame_size(const ss_entry *entry, uint64_t record_size_max, 
         return SS_TOO_LARGE;
     if (entry->data_size > RECORD_SIZE_LIMIT || entry->data_size + key_size > record_size_max)
         return SS_TOO_LARGE; /* each bounded before they are added: no sum below can wrap */
-    *size = format_align8(FRAME_BODY + entry->attributes_size + (entry->hash_key_present ? 16 : 0) + key_size +
-                          entry->data_size);
+    *size = format_align8(FRAME_BODY + (entry->seal ? SS_SEAL_SIZE : 0) + entry->attributes_size +
+                          (entry->hash_key_present ? 16 : 0) + key_size + entry->data_size);
     return SS_OK;
 }
 
@@ -99,6 +99,8 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
 {
     assert(((uintptr_t)to & 7) == 0 && place->epoch <= FRAME_EPOCH_MAX && place->ordinal <= FRAME_BITS_24);
     word_writer writer = {.to = to + FRAME_BODY};
+    if (entry->seal)
+        words_put(&writer, entry->seal, SS_SEAL_SIZE);
     words_put(&writer, entry->attributes, entry->attributes_size);
     if (entry->hash_key_present) {
         uint8_t hash_key[16];
@@ -112,7 +114,7 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
     unsigned pad = words_finish(&writer);
     uint64_t key_field = (uint64_t)(entry->key_size + 1);
     uint64_t flags = FRAME_FLAG_PRESENT | (entry->hash_key_present ? FRAME_FLAG_HASH_KEY : 0) |
-                     (place->more ? FRAME_FLAG_MORE : 0);
+                     (place->more ? FRAME_FLAG_MORE : 0) | (entry->seal ? FRAME_FLAG_SEALED : 0);
     uint64_t words[6] = {
         frame_size << 32,
         place->position,
@@ -151,9 +153,10 @@ ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss
     out->attributes_size = (uint32_t)(counts >> 3) & 0x1fff;
     uint32_t pad = (uint32_t)counts & 7;
     uint32_t key_size = out->key_size_plus_one ? out->key_size_plus_one - 1 : 0;
-    uint64_t fixed = (uint64_t)FRAME_BODY + out->attributes_size + (out->flags & FRAME_FLAG_HASH_KEY ? 16 : 0) +
-                     key_size + pad;
-    if (fixed > frame_size || out->type == 0 || out->ordinal == 0 || !(out->flags & FRAME_FLAG_PRESENT))
+    uint64_t fixed = (uint64_t)FRAME_BODY + ss_record_seal_size(out) + out->attributes_size +
+                     (out->flags & FRAME_FLAG_HASH_KEY ? 16 : 0) + key_size + pad;
+    if (fixed > frame_size || out->type == 0 || out->ordinal == 0 || !(out->flags & FRAME_FLAG_PRESENT) ||
+        (out->flags & FRAME_FLAGS_SEAL) == FRAME_FLAGS_SEAL)
         return SS_CORRUPT; /* a header whose check holds and whose sizes do not was never written by us */
     out->data_size = (uint32_t)(frame_size - fixed);
     return SS_OK;
@@ -173,7 +176,7 @@ ss_status ss_record_check_known(const ss_record_header *header)
 void ss_record_describe(const ss_record_header *header, const uint8_t *from, uint64_t frame_offset,
                         uint64_t base_ordinal, ss_record *out)
 {
-    uint32_t at = (uint32_t)frame_offset + FRAME_BODY;
+    uint32_t seal_size = ss_record_seal_size(header), at = (uint32_t)frame_offset + FRAME_BODY + seal_size;
     out->position = header->position;
     out->epoch = header->epoch;
     out->arrival_us = header->arrival_us;
@@ -186,7 +189,7 @@ void ss_record_describe(const ss_record_header *header, const uint8_t *from, uin
     out->hash_key_present = (header->flags & FRAME_FLAG_HASH_KEY) != 0;
     out->hash_key_lo = out->hash_key_hi = 0;
     if (out->hash_key_present) {
-        const uint8_t *hash_key = from + FRAME_BODY + header->attributes_size;
+        const uint8_t *hash_key = from + FRAME_BODY + seal_size + header->attributes_size;
         out->hash_key_lo = format_load64(hash_key);
         out->hash_key_hi = format_load64(hash_key + 8);
         at += 16;
@@ -197,6 +200,7 @@ void ss_record_describe(const ss_record_header *header, const uint8_t *from, uin
     out->data_offset = at;
     out->data_size = header->data_size;
     out->type = (uint16_t)header->type;
+    out->seal_offset = header->flags & FRAME_FLAG_SEALED ? (uint32_t)frame_offset + FRAME_BODY : 0;
 }
 
 void ss_record_rewrite(uint8_t *to, const uint8_t *from, const ss_record_header *header, uint32_t ordinal,

@@ -33,6 +33,12 @@ typedef struct {
     uint32_t data_size;
 } ss_record_header;
 
+/* The bytes that a seal takes in front of the body, in clear or (opened) as zeros. */
+static inline uint32_t ss_record_seal_size(const ss_record_header *header)
+{
+    return header->flags & FRAME_FLAGS_SEAL ? SS_SEAL_SIZE : 0;
+}
+
 /* The frame size of an entry, or SS_TOO_LARGE / SS_INVALID. */
 ss_status ss_record_frame_size(const ss_entry *entry, uint64_t record_size_max, uint64_t *size);
 /* Write a frame at `to` (8-aligned), header last. */

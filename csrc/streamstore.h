@@ -26,6 +26,7 @@
 #define SS_ATTRIBUTES_SIZE_MAX 4096
 #define SS_DESCRIPTION_SIZE_MAX 3840
 #define SS_FRAME_HEADER_SIZE 48
+#define SS_SEAL_SIZE 32
 #define SS_SEGMENT_HEADER_SIZE 4096
 
 typedef struct ss_store ss_store;
@@ -101,7 +102,8 @@ typedef struct {
 ss_status ss_store_log(ss_store *store, uint32_t stream_id, uint32_t shard, const ss_log_options *options,
                        ss_log **out);
 
-/* One record to append. key_size -1 = no partition key. hash_key_present adds an explicit hash key (hi, lo). */
+/* One record to append. key_size -1 = no partition key. hash_key_present adds an explicit hash key (hi, lo). Where
+ * `seal` is not NULL, its SS_SEAL_SIZE bytes (key id, nonce, tag) say how attributes, key and data were encrypted. */
 typedef struct {
     const uint8_t *data;
     size_t data_size;
@@ -112,6 +114,7 @@ typedef struct {
     uint64_t hash_key_hi;
     uint64_t hash_key_lo;
     int hash_key_present;
+    const uint8_t *seal;
 } ss_entry;
 
 enum {
@@ -132,6 +135,11 @@ typedef struct {
  * not durable, at return. */
 ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags,
                         uint64_t *positions, ss_appended *out);
+/* As ss_log_append, for a writer bound under the stream's `terms`: SS_CHANGED where newer ones hold (0 = do not ask). */
+ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count,
+                              uint64_t expected_tail, int flags, uint64_t *positions, ss_appended *out);
+/* From its return on, no append under terms older than these is let in, by any process, in this incarnation. */
+ss_status ss_log_terms_raise(ss_log *log, uint32_t terms);
 /* Return once everything below `end_position` is durable (group commit); 0 = the tail as of the call. */
 ss_status ss_log_sync(ss_log *log, uint64_t end_position);
 
@@ -172,6 +180,7 @@ typedef struct {
     uint32_t data_size;
     uint16_t type;
     uint16_t hash_key_present;
+    uint32_t seal_offset; /* of the seal of an encrypted record; 0 = plain */
 } ss_record;
 
 typedef struct {
@@ -183,6 +192,7 @@ typedef struct {
     uint64_t damage_end;
     uint64_t size_needed; /* SS_SMALL */
     int end_of_log;       /* a close frame was reached */
+    int sealed;           /* some record among them is encrypted */
 } ss_read_result;
 
 /* Copy up to `limit` records at or after `position` (to before `end`, 0 = visible end) into `buffer`. Position must
@@ -346,11 +356,11 @@ const void *ss_functions(void);
 /* cffi: end */
 
 /* The layout of that table; the extension checks the version and size first. */
-#define SS_FUNCTIONS_VERSION 2
+#define SS_FUNCTIONS_VERSION 3
 typedef struct {
     uint32_t version;
     uint32_t size;
-    ss_status (*log_append)(ss_log *, const ss_entry *, size_t, uint64_t, int, uint64_t *, ss_appended *);
+    ss_status (*log_append)(ss_log *, uint32_t, const ss_entry *, size_t, uint64_t, int, uint64_t *, ss_appended *);
     ss_status (*log_sync)(ss_log *, uint64_t);
     ss_status (*log_read)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, size_t, ss_read_result *);
     ss_status (*log_get)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, ss_read_result *);

@@ -32,6 +32,7 @@ class StreamStoreError(Exception):
         ├── FormatVersionError          the files need a newer (or other) version of this package
         │   └── ForeignFileError        no store of ours, or a file of another store
         ├── StaleHandleError            the store was recovered by somebody else; open it again
+        ├── SettingsChangedError        the stream's settings changed in the middle of a put
         ├── TailMismatchError           compare-and-append found another tail
         ├── ReadOnlyError               a write on a read-only handle
         ├── KeyUnavailableError         the key of an encrypted record is not there
@@ -134,6 +135,10 @@ class StaleHandleError(StreamStoreError):
     """The store was recovered by another process since this handle was opened: close it and open again."""
 
 
+class SettingsChangedError(StreamStoreError):
+    """The stream's settings changed while a put was under way, again and again. Nothing of it was written: put again."""
+
+
 class TailMismatchError(StreamStoreError):
     """Compare-and-append found another tail than the expected one. Nothing was written; read on and decide again."""
 
@@ -143,7 +148,7 @@ class ReadOnlyError(StreamStoreError):
 
 
 class KeyUnavailableError(StreamStoreError):
-    """The key with which a record was encrypted is not available."""
+    """The key that a record is encrypted with, or is to be, is not available: no key ring, or one that lacks it."""
 
 
 class StorageError(StreamStoreError):

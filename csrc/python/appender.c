@@ -28,7 +28,7 @@ PyObject *ss_appender_append(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     }
     ss_entry entry = {.data = (const uint8_t *)data, .data_size = (size_t)size, .key_size = -1};
-    ss_core_calls_batch batch = {log, &entry, 1, entry.data_size, expected_tail};
+    ss_core_calls_batch batch = {log, &entry, 1, entry.data_size, expected_tail, 0};
     ss_appended appended = {0};
     ss_status status;
     if (ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)

@@ -276,6 +276,7 @@ int ss_arguments_entry(const ss_arguments_rules *rules, const ss_arguments_parts
         ss_arguments_hash_key(rules, parts->explicit_hash_key, entry) < 0 ||
         take_attributes(rules, parts->attribute_block, entry) < 0)
         return -1;
+    entry->seal = NULL;
     size_t key_size = entry->key_size < 0 ? 0 : (size_t)entry->key_size;
     if (entry->data_size > rules->record_size_max || key_size > rules->record_size_max - entry->data_size)
         return refuse_size(rules, entry->data_size, key_size);

@@ -10,6 +10,7 @@
 #include "put_results.h"
 #include "reader.h"
 #include "record_object.h"
+#include "sealed_record.h"
 #include "sequence.h"
 #include "target.h"
 
@@ -126,13 +127,19 @@ static PyMethodDef methods[] = {
                "its parts.")},
     {"make_put_results", ss_put_results_make, METH_O,
      PyDoc_STR("make_put_results($module, items, /)\n--\n\nPutResults from a tuple of PutResult.")},
+    {"open_record", SS_HOT_FASTCALL(ss_sealed_record_open), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("open_record($module, record, plain)\n--\n\nThe encrypted Record with its attributes, key and data in "
+               "plain.")},
+    {"sealed_parts", SS_HOT_FASTCALL(ss_sealed_record_parts), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("sealed_parts($module, record, stream_id)\n--\n\n(key id, nonce, ciphertext with tag, associated data) "
+               "of an encrypted Record; None for a plain one.")},
     {"read", SS_HOT_FASTCALL(ss_reader_read), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "read($module, log, shard_index, shard_id, position, end, limit, buffer_size)\n--\n\n"
-         "(records, next_position, visible, end_of_log, status, damage_begin, damage_end): at most `limit` Records, at "
-         "most\n"
+         "(records, next_position, visible, end_of_log, status, damage_begin, damage_end, sealed): at most `limit` "
+         "Records, at most\n"
          "buffer_size bytes of frames unless one alone is longer; SS_CORRUPT and SS_TRIMMED come as the status, all\n"
-         "else raises.")},
+         "else raises. `sealed` says that some Record is encrypted.")},
     {NULL, NULL, 0, NULL},
 };
 

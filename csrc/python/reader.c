@@ -34,6 +34,7 @@ typedef struct {
     ss_record *records; /* owned */
     size_t record_room;
     size_t record_count;
+    int sealed;
     ss_read_result last; /* of the last call */
     ss_status status;    /* once done: SS_OK, SS_CORRUPT or SS_TRIMMED, which readers expect */
 } reading;
@@ -137,6 +138,7 @@ static void take_records(reading *r)
     r->record_count += r->last.count;
     r->used += r->last.used;
     r->position = r->last.next_position;
+    r->sealed |= r->last.sealed;
     assert(r->used <= r->chunk_size && r->record_count <= r->record_room);
 }
 
@@ -211,10 +213,10 @@ static PyObject *build(reading *r)
         PyList_SetItem(list, (Py_ssize_t)i, record);
     }
     int corrupt = ss_status_code(r->status) == SS_CORRUPT;
-    return Py_BuildValue("(NKKNiKK)", list, (unsigned long long)r->position, (unsigned long long)r->last.visible,
+    return Py_BuildValue("(NKKNiKKN)", list, (unsigned long long)r->position, (unsigned long long)r->last.visible,
                          PyBool_FromLong(r->last.end_of_log), r->status,
                          (unsigned long long)(corrupt ? r->last.damage_begin : 0),
-                         (unsigned long long)(corrupt ? r->last.damage_end : 0));
+                         (unsigned long long)(corrupt ? r->last.damage_end : 0), PyBool_FromLong(r->sealed));
 }
 
 PyObject *ss_reader_read(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)

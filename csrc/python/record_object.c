@@ -18,6 +18,18 @@ typedef struct ss_record_object {
     uint32_t shard_index;
 } record_object;
 
+const ss_record *ss_record_object_parts(const ss_hot_state *state, PyObject *object, ss_record_object_origin *origin)
+{
+    if (Py_TYPE(object) != state->record_type) {
+        PyErr_Format(PyExc_TypeError, "a Record is wanted, not %R", (PyObject *)Py_TYPE(object));
+        return NULL;
+    }
+    const record_object *record = (const record_object *)object;
+    *origin = (ss_record_object_origin){
+        .chunk = record->chunk, .shard_id = record->shard_id, .shard_index = record->shard_index};
+    return &record->fields;
+}
+
 static const uint8_t *bytes_at(const record_object *record, uint32_t offset)
 {
     return (const uint8_t *)PyBytes_AsString(record->chunk) + offset;
@@ -313,6 +325,7 @@ static PyMemberDef members[] = {
     FIELD("ordinal", T_ULONGLONG, fields.ordinal, "Its number in its shard, from 1."),
     FIELD("arrival_us", T_ULONGLONG, fields.arrival_us, "When it arrived, in microseconds since 1970 UTC."),
     FIELD("size", T_UINT, fields.data_size, "Bytes of data."),
+    FIELD("seal_offset", T_UINT, fields.seal_offset, "Not 0 in an encrypted record that is still to be opened."),
     {NULL, 0, 0, 0, NULL},
 };
 #undef FIELD

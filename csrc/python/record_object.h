@@ -18,4 +18,7 @@ PyObject *ss_record_object_new(ss_hot_state *state, const ss_record_object_origi
 /* Free the dead Records that were kept for reuse. */
 void ss_record_object_forget(ss_hot_state *state);
 
+/* The fields of a Record and, borrowed, where it comes from; NULL with TypeError for any other object. */
+const ss_record *ss_record_object_parts(const ss_hot_state *state, PyObject *object, ss_record_object_origin *origin);
+
 #endif

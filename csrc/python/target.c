@@ -66,11 +66,12 @@ static int fill(ss_target *target, PyObject *logs, PyObject *indexes, PyObject *
 static PyObject *target_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"ranges",          "logs", "shard_indexes", "shard_ids",
-                            "record_size_max", "sync", "keepalive",     NULL};
+                            "record_size_max", "sync", "keepalive",     "terms", NULL};
     PyObject *ranges, *logs, *indexes, *ids, *record_size_max, *keepalive;
     int sync;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOOOpO:Target", names, &ranges, &logs, &indexes, &ids,
-                                     &record_size_max, &sync, &keepalive))
+    unsigned int terms = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOOOpO|I:Target", names, &ranges, &logs, &indexes, &ids,
+                                     &record_size_max, &sync, &keepalive, &terms))
         return NULL;
     ss_target *target = (ss_target *)PyType_GenericAlloc(type, 0);
     if (target == NULL)
@@ -78,6 +79,7 @@ static PyObject *target_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     Py_INCREF(keepalive);
     target->keepalive = keepalive;
     target->sync = sync;
+    target->terms = terms;
     void *address = NULL;
     logs = PySequence_Tuple(logs);
     indexes = logs == NULL ? NULL : PySequence_Tuple(indexes);
@@ -148,7 +150,7 @@ static PyObject *append_one(ss_hot_state *state, const ss_target *target, const 
         PyErr_SetString(PyExc_SystemError, "the ranges name a shard that the target does not have");
         return NULL;
     }
-    ss_core_calls_batch batch = {target->logs[log], entry, 1, entry->data_size, 0};
+    ss_core_calls_batch batch = {target->logs[log], entry, 1, entry->data_size, 0, target->terms};
     ss_appended appended;
     ss_status status;
     if (ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)
@@ -202,7 +204,7 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, SS_HOT_SLOT("Target(ranges, logs, shard_indexes, shard_ids, record_size_max, sync, keepalive)\n--\n\n"
+    {Py_tp_doc, SS_HOT_SLOT("Target(ranges, logs, shard_indexes, shard_ids, record_size_max, sync, keepalive, terms=0)\n--\n\n"
                             "The open shards of a stream as one place to put records; ranges and logs are addresses.")},
     {Py_tp_new, SS_HOT_SLOT(target_new)},
     {Py_tp_dealloc, SS_HOT_SLOT(target_dealloc)},

@@ -17,6 +17,7 @@ typedef struct {
     size_t log_count;
     uint64_t record_size_max;
     int sync;
+    uint32_t terms;
 } ss_target;
 
 static inline PyObject *ss_target_shard_id(const ss_target *target, size_t log)

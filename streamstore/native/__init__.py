@@ -7,7 +7,18 @@ the catalog) seen through it. Types are relaxed here and nowhere else. Nothing h
 from __future__ import annotations
 
 from streamstore._core import lib
-from streamstore._hot import PutResult, PutResults, Record, Target, make_put_result, make_record, sequence_number
+from streamstore._hot import (
+    PutResult,
+    PutResults,
+    Record,
+    Target,
+    make_put_result,
+    make_put_results,
+    make_record,
+    open_record,
+    sealed_parts,
+    sequence_number,
+)
 from streamstore.native.attachment import Attachment
 from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
 from streamstore.native.columns import Columns
@@ -31,10 +42,13 @@ __all__ = [
     "decode_frame",
     "error_for",
     "make_put_result",
+    "make_put_results",
     "make_record",
     "make_target",
+    "open_record",
     "parse_sequence_number",
     "raise_for",
+    "sealed_parts",
     "sequence_number",
     "watch_fork",
 ]

@@ -52,6 +52,7 @@ _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
         errors.ForeignFileError,
         "it is not a store, or holds a file of another store; nothing was changed",
     ),
+    lib.SS_CHANGED: (errors.SettingsChangedError, "the stream's settings changed; nothing was written"),
     lib.SS_LIMIT: (errors.StorageError, "too many processes or logs for one store"),
     lib.SS_QUOTA: (errors.StreamFullError, "the stream holds its max_bytes; nothing was written"),
 }

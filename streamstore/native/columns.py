@@ -32,6 +32,7 @@ class Columns:
         self.next_position = position
         self.count = self.key_count = self.attributes_count = 0
         self.status = OK
+        self.sealed = False  # some row is encrypted: these columns hold ciphertext
         self.damage = (0, 0)
         rows = min(limit, size // lib.SS_FRAME_HEADER_SIZE + 1)
         self.frames = allocate(size)
@@ -55,6 +56,7 @@ class Columns:
             raise error_for(status, log.shard_id)
         self.status = status
         if code != TRIMMED:
+            self.sealed = bool(result.sealed)
             self.count, self.next_position = int(result.count), int(result.next_position)
             self.key_count, self.attributes_count = int(columns.key_count), int(columns.attributes_count)
         if code == CORRUPT:

@@ -20,7 +20,7 @@ def _hash_key(key: int) -> tuple[int, int]:
     return key >> 64, key & _WORD
 
 
-def fill_entry(item: Any, entry: tuple[Any, ...], attributes: bytes | None, keep: list[Any]) -> None:
+def fill_entry(item: Any, entry: tuple[Any, ...], attributes: Any, keep: list[Any]) -> None:
     """Fill an ss_entry; `keep` holds what it points to until the call is over."""
     data, key, hash_key = (*entry, None, None)[:3]
     item.data = pointer = ffi.from_buffer("uint8_t[]", data)
@@ -28,7 +28,7 @@ def fill_entry(item: Any, entry: tuple[Any, ...], attributes: bytes | None, keep
     keep.append(pointer)
     item.key_size = -1
     if key is not None:
-        item.key = pointer = ffi.from_buffer("uint8_t[]", key.encode())
+        item.key = pointer = ffi.from_buffer("uint8_t[]", key.encode() if isinstance(key, str) else key)
         item.key_size = len(pointer)
         keep.append(pointer)
     if attributes:
@@ -40,8 +40,12 @@ def fill_entry(item: Any, entry: tuple[Any, ...], attributes: bytes | None, keep
         item.hash_key_hi, item.hash_key_lo = _hash_key(hash_key)
 
 
-def make_target(logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool) -> Target:
-    """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns."""
+def make_target(
+    logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool, terms: int
+) -> Target:
+    """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns, `terms` what the caller knows them
+    to be.
+    """
     table = ffi.new("ss_ranges **")
     starts = ffi.new("ss_hash_key[]", [_hash_key(item.start) for item in ranges])
     ends = ffi.new("ss_hash_key[]", [_hash_key(item.end) for item in ranges])
@@ -56,4 +60,5 @@ def make_target(logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size
         record_size_max,
         sync,
         (owned, tuple(log.keepalive for log in logs[:1])),
+        terms,
     )

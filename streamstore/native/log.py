@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from streamstore import limits
+from streamstore import errors, limits
 from streamstore._core import ffi, lib
 from streamstore._hot import Record
 from streamstore._hot import append as append_event
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from streamstore.native.attachment import Attachment
 
 
+Opener = Callable[[Record], Record]
+"""Decrypts one record. Raises KeyUnavailableError, or CorruptRangeError where the record's tag does not hold."""
+
+
 class Log:
     """One log of the core. Any thread; lives as long as the attachment it was made from."""
 
-    __slots__ = ("attachment", "generation", "keepalive", "address", "pointer", "shard_id", "shard_index")
+    __slots__ = ("attachment", "generation", "keepalive", "address", "opener", "pointer", "shard_id", "shard_index")
 
     def __init__(self, attachment: Attachment, keepalive: Any, pointer: Any, shard_index: int, shard_id: str) -> None:
         self.attachment = attachment
@@ -43,33 +47,44 @@ class Log:
         self.address = int(ffi.cast("uintptr_t", pointer))
         self.shard_index = shard_index
         self.shard_id = shard_id
+        self.opener: Opener | None = None  # of encrypted records; None: there can be none
 
     def append(
         self,
         entries: Sequence[tuple[Any, ...]],
         *,
         expected_tail: int = 0,
-        attributes: Sequence[bytes | None] | None = None,
+        attributes: Sequence[Any] | None = None,
+        seals: Sequence[bytes] | None = None,
+        terms: int = 0,
         reserve: bool = False,
     ) -> Appended:
         """Append (data, key, explicit hash key) entries as one batch, published but not yet durable at return.
 
-        `reserve` lets it use the space that is kept for what frees space. Raises TailMismatchError where
-        `expected_tail` is not 0 and not the tail.
+        With `seals` the entries are encrypted: keys and attributes are bytes-like too. `reserve` lets it use the space
+        that is kept for what frees space. Raises TailMismatchError where `expected_tail` is not 0 and not the tail,
+        SettingsChangedError where `terms` is not 0 and out of date.
         """
         keep: list[Any] = []
         items = ffi.new("ss_entry[]", len(entries))
         for index, entry in enumerate(entries):
             fill_entry(items[index], entry, attributes[index] if attributes else None, keep)
+            if seals:
+                items[index].seal = ffi.from_buffer("uint8_t[]", seals[index])
         positions = ffi.new("uint64_t[]", len(entries))
         out = ffi.new("ss_appended *")
         flags = lib.SS_APPEND_RESERVE if reserve else 0
-        call(self.shard_id, lib.ss_log_append, self.pointer, items, len(entries), expected_tail, flags, positions, out)
+        batch = (items, len(entries), expected_tail, flags, positions, out)
+        call(self.shard_id, lib.ss_log_append_under, self.pointer, terms, *batch)
         return Appended(out.epoch, out.first_position, out.end_position, out.arrival_us, tuple(positions))
 
     def append_event(self, data: bytes, expected_tail: int) -> int:
         """Append one event, published but not yet durable at return: the new tail, or 0 where the tail was another."""
         return append_event(self.address, data, expected_tail)
+
+    def raise_terms(self, terms: int) -> None:
+        """From now on no append under terms older than these is let in, in any process."""
+        call(self.shard_id, lib.ss_log_terms_raise, self.pointer, terms)
 
     def sync(self, end_position: int = 0) -> None:
         """Return once everything below `end_position` (0: the tail) is durable."""
@@ -100,21 +115,46 @@ class Log:
         """Up to `limit` records from `position` to before `end` (0: the visible end), out of one buffer.
 
         Returns (records, next position, visible end, end of log, status, damage begin, damage end); the status is
-        OK, TRIMMED or CORRUPT; all else raises.
+        OK, TRIMMED or CORRUPT; all else raises. Encrypted records come opened; KeyUnavailableError where the first one
+        cannot be.
         """
         while True:
-            result = read_chunk(self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
+            *result, sealed = read_chunk(self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
             code = result[4] & 0xFF
             if code in (OK, CORRUPT, TRIMMED):
-                return result
+                return self._opened(*result) if sealed else tuple(result)
             if code == SMALL and buffer_size < limits.RECORD_SIZE_MAX * 2:
                 buffer_size *= 4
             elif code != INTERRUPTED:
                 raise error_for(result[4], self.shard_id)
 
     def get(self, position: int, epoch: int) -> Record | None:
-        """The record exactly there, or None. Raises TrimmedError, CorruptRangeError."""
-        return get_record(self.address, self.shard_index, self.shard_id, position, epoch)
+        """The record exactly there, or None. Raises TrimmedError, CorruptRangeError, KeyUnavailableError."""
+        record = get_record(self.address, self.shard_index, self.shard_id, position, epoch)
+        return self._open(record) if record is not None and record.seal_offset else record
+
+    def _open(self, record: Record) -> Record:
+        if self.opener is None:
+            raise errors.KeyUnavailableError(f"{self.shard_id}: the record at {record.position} is encrypted")
+        return self.opener(record)
+
+    def _opened(
+        self, records: list[Record], position: int, visible: int, ended: bool, status: int, begin: int, end: int
+    ) -> tuple[list[Record], int, int, bool, int, int, int]:
+        for index, record in enumerate(records):
+            if not record.seal_offset:
+                continue
+            try:
+                records[index] = self._open(record)
+            except errors.KeyUnavailableError:
+                if index == 0:
+                    raise
+                return records[:index], record.position, visible, False, OK, 0, 0  # told by the next read
+            except errors.CorruptRangeError:
+                # Its checks hold and its tag does not: somebody changed it on purpose. One record's worth of damage.
+                after = record.next_position
+                return records[:index], after, visible, False, CORRUPT, record.position, after
+        return records, position, visible, ended, status, begin, end
 
     def seek(self, position: int) -> int:
         """The first frame boundary at or after `position`."""
