@@ -13,7 +13,7 @@ ss_status ss_record_frame_size(const ss_entry *entry, uint64_t record_size_max, 
         return SS_TOO_LARGE;
     if (entry->data_size > RECORD_SIZE_LIMIT || entry->data_size + key_size > record_size_max)
         return SS_TOO_LARGE; /* each bounded before they are added: no sum below can wrap */
-    *size = format_align8(FRAME_BODY + (entry->seal ? SS_SEAL_SIZE : 0) + entry->attributes_size +
+    *size = format_align8(FRAME_BODY + (entry->seal ? (uint64_t)SS_SEAL_SIZE : 0) + entry->attributes_size +
                           (entry->hash_key_present ? 16 : 0) + key_size + entry->data_size);
     return SS_OK;
 }

@@ -135,7 +135,7 @@ typedef struct {
  * not durable, at return. */
 ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint64_t expected_tail, int flags,
                         uint64_t *positions, ss_appended *out);
-/* As ss_log_append, for a writer bound under the stream's `terms`: SS_CHANGED where newer ones hold (0 = do not ask). */
+/* As ss_log_append, for a writer bound under `terms` of the stream: SS_CHANGED where newer ones hold (0 = never). */
 ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count,
                               uint64_t expected_tail, int flags, uint64_t *positions, ss_appended *out);
 /* From its return on, no append under terms older than these is let in, by any process, in this incarnation. */

@@ -136,7 +136,7 @@ class StaleHandleError(StreamStoreError):
 
 
 class SettingsChangedError(StreamStoreError):
-    """The stream's settings changed while a put was under way, again and again. Nothing of it was written: put again."""
+    """The stream's settings changed while a put was under way, again and again. Nothing was written: put again."""
 
 
 class TailMismatchError(StreamStoreError):

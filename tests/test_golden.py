@@ -338,7 +338,7 @@ def test_a_directory_of_another_store_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "frame",
     [
-        v1.Frame(v1.FIRST_POSITION, cases.EPOCH, cases.TIME_US, 1, flags=v1.PRESENT | 8, data=b"compressed?"),
+        v1.Frame(v1.FIRST_POSITION, cases.EPOCH, cases.TIME_US, 1, flags=v1.PRESENT | 32, data=b"compressed?"),
         v1.Frame(v1.FIRST_POSITION, cases.EPOCH, cases.TIME_US, 1, type=5, data=b"of another kind"),
     ],
 )

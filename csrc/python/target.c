@@ -65,8 +65,8 @@ static int fill(ss_target *target, PyObject *logs, PyObject *indexes, PyObject *
 
 static PyObject *target_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"ranges",          "logs", "shard_indexes", "shard_ids",
-                            "record_size_max", "sync", "keepalive",     "terms", NULL};
+    static char *names[] = {"ranges", "logs",      "shard_indexes", "shard_ids", "record_size_max",
+                            "sync",   "keepalive", "terms",         NULL};
     PyObject *ranges, *logs, *indexes, *ids, *record_size_max, *keepalive;
     int sync;
     unsigned int terms = 0;
@@ -204,8 +204,9 @@ static PyMethodDef methods[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, SS_HOT_SLOT("Target(ranges, logs, shard_indexes, shard_ids, record_size_max, sync, keepalive, terms=0)\n--\n\n"
-                            "The open shards of a stream as one place to put records; ranges and logs are addresses.")},
+    {Py_tp_doc,
+     SS_HOT_SLOT("Target(ranges, logs, shard_indexes, shard_ids, record_size_max, sync, keepalive, terms=0)\n--\n\n"
+                 "The open shards of a stream as one place to put records; ranges and logs are addresses.")},
     {Py_tp_new, SS_HOT_SLOT(target_new)},
     {Py_tp_dealloc, SS_HOT_SLOT(target_dealloc)},
     {Py_tp_traverse, SS_HOT_SLOT(target_traverse)},

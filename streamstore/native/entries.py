@@ -41,7 +41,7 @@ def fill_entry(item: Any, entry: tuple[Any, ...], attributes: Any, keep: list[An
 
 
 def make_target(
-    logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool, terms: int
+    logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool, terms: int = 0
 ) -> Target:
     """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns, `terms` what the caller knows them
     to be.

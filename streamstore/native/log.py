@@ -119,10 +119,11 @@ class Log:
         cannot be.
         """
         while True:
-            *result, sealed = read_chunk(self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
+            place = (self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
+            result = read_chunk(*place)
             code = result[4] & 0xFF
             if code in (OK, CORRUPT, TRIMMED):
-                return self._opened(*result) if sealed else tuple(result)
+                return self._opened(*result[:7]) if result[7] else result[:7]
             if code == SMALL and buffer_size < limits.RECORD_SIZE_MAX * 2:
                 buffer_size *= 4
             elif code != INTERRUPTED:

@@ -196,8 +196,8 @@ static void append_one(ss_log *log, const ss_entry *entry)
     log->size += size;
 }
 
-static ss_status fake_append(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count,
-                             uint64_t expected_tail, int flags, uint64_t *positions, ss_appended *out)
+static ss_status fake_append(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count, uint64_t expected_tail,
+                             int flags, uint64_t *positions, ss_appended *out)
 {
     (void)expected_tail;
     ss_status status = pass_gate(log, flags & SS_APPEND_TRY ? FAKE_APPEND_TRY : FAKE_APPEND);

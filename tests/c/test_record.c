@@ -12,6 +12,7 @@
 enum { PAGE = 4096, ROOM = 8192 };
 
 static ss_xxh3_key salt;
+static int sealed;            /* make() puts a seal in front of the body */
 static uint8_t content[ROOM]; /* no zero byte, so that every word of it is non-zero */
 
 typedef struct {
@@ -40,7 +41,8 @@ static void make(framed *f, uint32_t attributes_size, int hash_key, int32_t key_
                           .key = content + 3,
                           .key_size = key_size,
                           .data = content + 5,
-                          .data_size = data_size};
+                          .data_size = data_size,
+                          .seal = sealed ? content + 17 : NULL};
     memset(f->bytes, 0, sizeof f->bytes);
     CHECK_EQUAL(ss_record_frame_size(&f->entry, 1 << 20, &f->size), SS_OK);
     ss_record_place place = place_at(4096);
@@ -57,7 +59,7 @@ static void check_holds(const framed *f)
     const ss_entry *entry = &f->entry;
     ss_record record;
     CHECK_EQUAL(decode(f->bytes, f->size, &record), SS_OK);
-    uint64_t used = 48 + entry->attributes_size + (entry->hash_key_present ? 16u : 0u) +
+    uint64_t used = 48 + (entry->seal ? 32u : 0u) + entry->attributes_size + (entry->hash_key_present ? 16u : 0u) +
                     (entry->key_size > 0 ? (uint64_t)entry->key_size : 0) + entry->data_size;
     CHECK_EQUAL(f->size, (used + 7) / 8 * 8);
     CHECK_EQUAL(record.frame_size, f->size);
@@ -66,6 +68,9 @@ static void check_holds(const framed *f)
     CHECK_EQUAL(record.arrival_us, 1700000000000000);
     CHECK_EQUAL(record.ordinal, 105);
     CHECK_EQUAL(record.type, SS_FRAME_DATA);
+    CHECK_EQUAL(record.seal_offset, entry->seal ? 48 : 0);
+    if (entry->seal)
+        CHECK_BYTES(f->bytes + record.seal_offset, entry->seal, 32);
     CHECK_EQUAL(record.attributes_size, entry->attributes_size);
     CHECK_BYTES(f->bytes + record.attributes_offset, entry->attributes, entry->attributes_size);
     CHECK_EQUAL(record.hash_key_present, entry->hash_key_present);
@@ -271,7 +276,17 @@ static void check_hostile_headers(void)
     for (uint64_t type = SS_FRAME_PAD + 1; type < 16; type++)
         CHECK_EQUAL(forged(104, 1 << 12, (data & ~UINT64_C(0xf00)) | type << 8, first, &record), SS_FORMAT);
     CHECK_EQUAL(forged(104, 1 << 12, data | FRAME_FLAG_MORE, first, &record), SS_OK);
-    for (uint64_t flag = 8; flag < 256; flag *= 2)
+    CHECK_EQUAL(forged(104, 1 << 12, data | FRAME_FLAG_SEALED, first, &record), SS_OK);
+    CHECK_EQUAL(record.seal_offset, 48);
+    CHECK_EQUAL(record.data_size, 24);
+    CHECK_EQUAL(forged(104, 1 << 12, data | FRAME_FLAG_OPENED, first, &record), SS_OK);
+    CHECK_EQUAL(record.seal_offset, 0); /* it takes the room, and there is nothing to decrypt */
+    CHECK_EQUAL(record.data_offset, 80);
+    CHECK_EQUAL(record.data_size, 24);
+    CHECK_EQUAL(forged(72, 1 << 12, data | FRAME_FLAG_SEALED, first, &record), SS_CORRUPT); /* no room for the seal */
+    CHECK_EQUAL(forged(104, 1 << 12 | 26, data | FRAME_FLAG_SEALED, first, &record), SS_CORRUPT);
+    CHECK_EQUAL(forged(104, 1 << 12, data | FRAME_FLAGS_SEAL, first, &record), SS_CORRUPT); /* it is one or the other */
+    for (uint64_t flag = 32; flag < 256; flag *= 2)
         CHECK_EQUAL(forged(104, 1 << 12, data | flag, first, &record), SS_FORMAT);
 }
 
@@ -334,13 +349,16 @@ int main(void)
     ss_xxh3_key_init(&salt, SALT);
     for (size_t i = 0; i < sizeof content; i++)
         content[i] = (uint8_t)(i % 251 + 1);
-    check_every_padding();
+    for (sealed = 0; sealed < 2; sealed++) {
+        check_every_padding();
+        check_tears();
+        check_damage();
+        check_rewrite();
+    }
+    sealed = 0;
     check_limits();
-    check_tears();
     check_header_is_last();
-    check_damage();
     check_hostile_headers();
     check_durable_claims();
-    check_rewrite();
     return check_report();
 }

@@ -15,6 +15,8 @@ EPOCH = TIME_US
 SALT = 0x5EED_0123_4567_89AB
 DESCRIPTION = msgpack.packb({"name": "golden", "shard": 0})
 ATTRIBUTES = msgpack.packb({"u": {"kind": "click"}, "t": TIME_US - 250_000})
+DATA_KEY = bytes(range(32))
+KEY_ID = 1
 CHILDREN = msgpack.packb({"children": [1, 2]})
 
 
@@ -185,9 +187,28 @@ def sealed() -> Case:
     return Case("sealed", "an index trailer behind a sealed segment's frames", files, frames + later, start=first.base)
 
 
+def encrypted() -> Case:
+    """A plain record, then records under data key 1 of stream 1: with and without a key, hash key and attributes."""
+    shard = Shard()
+    header = shard.segment()
+    contents = [
+        {"data": b"a secret", "key": b"user-42"},
+        {"data": b"no key"},
+        {"key": b"no data"},
+        {"data": b"all of it", "key": b"k", "attributes": ATTRIBUTES, "hash_key": 1 << 64},
+    ]
+    frames = [shard.frame(b"in plain", key=b"user-42")]
+    for number, content in enumerate(contents):
+        # The seal is there before the position of what follows is known; the cipher comes after.
+        frame = shard.frame(**content, seal=bytes(v1.SEAL_SIZE))
+        nonce = bytes([number + 1]) * 12
+        frames.append(v1.seal_frame(frame, DATA_KEY, nonce, header.stream_id, KEY_ID))
+    return Case("encrypted", "records under a data key", _logged([(header, frames)]), frames)
+
+
 def all_cases() -> list[Case]:
     """Every case, in the order of the document."""
-    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied(), sealed()]
+    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied(), sealed(), encrypted()]
 
 
 def store_files() -> dict[str, bytes]:

@@ -58,6 +58,7 @@ def _frame(buffer: Any, record: Any) -> v1.Frame:
         record.hash_key_hi << 64 | record.hash_key_lo if record.hash_key_present else None,
         None if record.key_size < 0 else part(record.key_offset, record.key_size),
         part(record.data_offset, record.data_size),
+        seal=part(record.seal_offset, v1.SEAL_SIZE if record.seal_offset else 0),
     )
 
 

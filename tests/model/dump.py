@@ -93,7 +93,9 @@ def dump_frame(data: bytes, offset: int, frame: v1.Frame, shard: int = 0) -> lis
     head = f"--- {v1.TYPES[frame.type]} frame at position {frame.position}"
     lines = [f"{head}, sequence number {number}" if frame.type == v1.DATA else head]
     durable = frame.durable if frame.durable else "not known"
+    key_id = int.from_bytes(frame.seal[:4], "little")
     content = (
+        *(((4, f"key id = {key_id}"), (12, "nonce"), (16, "tag")) if frame.seal else ()),
         (len(frame.attributes), "attributes (msgpack)"),
         (0 if frame.hash_key is None else 16, f"explicit hash key = {frame.hash_key}"),
         (len(frame.key or b""), f"partition key {_text(frame.key or b'')!r}"),
@@ -101,7 +103,7 @@ def dump_frame(data: bytes, offset: int, frame: v1.Frame, shard: int = 0) -> lis
     )
     pad = frame.size - v1.FRAME_HEADER_SIZE - sum(size for size, _ in content)
     key = "no key" if frame.key is None else f"key size {len(frame.key)}"
-    flags = frame.flags | (0 if frame.hash_key is None else v1.HASH_KEY)
+    flags = frame.flags | (0 if frame.hash_key is None else v1.HASH_KEY) | (v1.SEALED if frame.seal else 0)
     words = (
         (4, "header check"),
         (4, f"frame size = {frame.size}"),

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import xxhash
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 VERSION = 1
 FIRST_POSITION = 64
@@ -29,7 +30,8 @@ FRAME_HEADER_SIZE = 48
 
 DATA, CLOSE, EPOCH, PAD = 1, 2, 3, 4
 TYPES = {DATA: "data", CLOSE: "close", EPOCH: "epoch", PAD: "pad"}
-PRESENT, HASH_KEY, MORE = 1, 2, 4
+PRESENT, HASH_KEY, MORE, SEALED, OPENED = 1, 2, 4, 8, 16
+SEAL_SIZE = 32
 LAG_UNKNOWN = (1 << 24) - 1
 INDEX_STRIDE = 1 << 16
 
@@ -213,6 +215,7 @@ class Frame:
     key: bytes | None = None
     data: bytes = b""
     flags: int = field(default=PRESENT)
+    seal: bytes = b""  # key id, nonce and tag of encrypted attributes, key and data; zeros where OPENED is set
 
     @property
     def size(self) -> int:
@@ -220,7 +223,7 @@ class Frame:
 
     def _content(self) -> bytes:
         hash_key = b"" if self.hash_key is None else self.hash_key.to_bytes(16, "little")
-        return self.attributes + hash_key + (self.key or b"") + self.data
+        return self.seal + self.attributes + hash_key + (self.key or b"") + self.data
 
     def encode(self, salt: int) -> bytes:
         content = self._content()
@@ -228,6 +231,7 @@ class Frame:
         body = content + bytes(pad)
         lag = LAG_UNKNOWN if self.durable == 0 else min((self.position - self.durable) // 8, LAG_UNKNOWN)
         flags = self.flags | (0 if self.hash_key is None else HASH_KEY)
+        flags |= SEALED if self.seal and not flags & OPENED else 0
         covered = struct.pack(
             "<IQQQQ",
             FRAME_HEADER_SIZE + len(body),
@@ -255,15 +259,16 @@ def decode_frame(data: bytes, position: int, salt: int) -> Frame:
     pad, attributes_size, lag = counts & 7, counts >> 3 & 0x1FFF, counts >> 16 & LAG_UNKNOWN
     hash_key_size = 16 if flags & HASH_KEY else 0
     key_size = max(key_field - 1, 0)
-    fixed = FRAME_HEADER_SIZE + attributes_size + hash_key_size + key_size + pad
-    if fixed > size or kind == 0 or not flags & PRESENT:
+    seal_size = SEAL_SIZE if flags & (SEALED | OPENED) else 0
+    fixed = FRAME_HEADER_SIZE + seal_size + attributes_size + hash_key_size + key_size + pad
+    if fixed > size or kind == 0 or not flags & PRESENT or (flags & SEALED and flags & OPENED):
         raise DamagedError("frame sizes")
     if size > len(data) or body_check != ((checksum(data[FRAME_HEADER_SIZE:size], salt) ^ header_hash) or 1):
         raise DamagedError("frame body")
-    if kind not in TYPES or flags & ~(PRESENT | HASH_KEY | MORE):
+    if kind not in TYPES or flags & ~(PRESENT | HASH_KEY | MORE | SEALED | OPENED):
         raise UnknownError(f"frame type {kind}, flags {flags:#x}")
     parts, start = [], FRAME_HEADER_SIZE
-    for length in (attributes_size, hash_key_size, key_size, size - fixed):
+    for length in (seal_size, attributes_size, hash_key_size, key_size, size - fixed):
         parts.append(data[start : start + length])
         start += length
     return Frame(
@@ -273,12 +278,40 @@ def decode_frame(data: bytes, position: int, salt: int) -> Frame:
         counts >> 40,
         kind,
         0 if lag == LAG_UNKNOWN or lag * 8 > position else position - lag * 8,
+        parts[1],
+        int.from_bytes(parts[2], "little") if hash_key_size else None,
+        parts[3] if key_field else None,
+        parts[4],
+        flags & ~(HASH_KEY | SEALED),
         parts[0],
-        int.from_bytes(parts[1], "little") if hash_key_size else None,
-        parts[2] if key_field else None,
-        parts[3],
-        flags & ~HASH_KEY,
     )
+
+
+def _sealed(frame: Frame, stream_id: int, key_id: int) -> tuple[bytes, bytes]:
+    """(what is encrypted, what is authenticated beside it)."""
+    key_field = 0 if frame.key is None else len(frame.key) + 1
+    covered = struct.pack("<IIII", stream_id, key_id, len(frame.attributes), key_field)
+    covered += b"" if frame.hash_key is None else frame.hash_key.to_bytes(16, "little")
+    return frame.attributes + (frame.key or b"") + frame.data, covered
+
+
+def _parts(frame: Frame, content: bytes) -> Frame:
+    key_end = len(frame.attributes) + len(frame.key or b"")
+    key = None if frame.key is None else content[len(frame.attributes) : key_end]
+    return replace(frame, attributes=content[: len(frame.attributes)], key=key, data=content[key_end:])
+
+
+def seal_frame(frame: Frame, key: bytes, nonce: bytes, stream_id: int, key_id: int) -> Frame:
+    """A plain frame encrypted under a data key of 32 bytes."""
+    content, covered = _sealed(frame, stream_id, key_id)
+    box = AESGCM(key).encrypt(nonce, content, covered)
+    return replace(_parts(frame, box[:-16]), seal=struct.pack("<I", key_id) + nonce + box[-16:])
+
+
+def open_frame(frame: Frame, key: bytes, stream_id: int) -> Frame:
+    """The frame that was sealed. cryptography.exceptions.InvalidTag where the tag does not hold."""
+    content, covered = _sealed(frame, stream_id, int.from_bytes(frame.seal[:4], "little"))
+    return replace(_parts(frame, AESGCM(key).decrypt(frame.seal[4:16], content + frame.seal[16:], covered)), seal=b"")
 
 
 # ---- whole segments ----
