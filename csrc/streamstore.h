@@ -77,6 +77,19 @@ ss_status ss_store_clock(ss_store *store, uint64_t *wall_us, int64_t *jump_us);
 ss_status ss_store_clock_accept(ss_store *store);
 /* Make the file that a full disk spends, where it is missing; SS_FULL where there is no space for it. */
 ss_status ss_store_reserve(ss_store *store);
+/* What the first opener of a store needs to know of a log in it, where the store was put together file by file: how
+ * far its files are durable (each file synced before), and a frame's position at or below that. */
+typedef struct {
+    uint32_t stream_id;
+    uint32_t shard;
+    uint32_t durability;
+    uint64_t durable;
+    uint64_t frame;
+} ss_seed;
+/* Write the control file of a directory that has none and that nobody has open. All logs in it are named: one that is
+ * not was never written. Durable at return but for its name. */
+ss_status ss_store_seed(const char *path, const uint8_t store_id[16], uint64_t epoch_counter, const ss_seed *seeds,
+                        size_t count);
 /* 0, or the errno of the failed sync that poisoned the store. */
 int ss_store_poison(ss_store *store);
 /* Store-wide activity: read the word first, look for work, then wait for it to differ. Returns SS_OK on a change. */

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from streamstore.backup import restore
 from streamstore.errors import (
     ClosedError,
     CorruptRangeError,
@@ -86,6 +87,7 @@ __all__ = [
     "TrimmedError",
     "aio",
     "open",
+    "restore",
     "temporary",
 ]
 

@@ -5,18 +5,22 @@ The top of the package: everything below is handed out by it.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import weakref
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streamstore import limits, native, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
 from streamstore.stream import Stream
+
+if TYPE_CHECKING:
+    from streamstore.backup import SnapshotResult
 
 _reopened: weakref.WeakValueDictionary[tuple[Any, ...], Store] = weakref.WeakValueDictionary()
 _reopened_lock = threading.Lock()
@@ -129,6 +133,10 @@ class Store:
                 found = self._streams[info.id] = Stream(self, info.key, info)
             return found
 
+    def stream_of(self, info: StreamInfo) -> Stream:
+        """The stream that the catalog described so, of whatever account and region."""
+        return self._stream(info)
+
     def lazy_stream(self, name: str) -> Stream:
         """The stream of that name, looked up at first use: for unpickling."""
         return Stream(self, self._key(name))
@@ -204,6 +212,19 @@ class Store:
         call twice.
         """
         self.attachment.close()
+
+    def snapshot(
+        self, target: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+    ) -> SnapshotResult:
+        """Copy the whole store as of now into a new directory, by hard links where it can, and stop no writer.
+
+        Every record acknowledged before the call is in it. It opens as a store; `streamstore.restore` makes one with
+        an identity of its own. `progress(done, streams)` is called as it goes. Durable at return. Raises
+        InvalidArgumentError (the target exists), StoreFullError, StorageError, CorruptRangeError.
+        """
+        from streamstore.backup import snapshot
+
+        return snapshot(self, target, progress)
 
     def stats(self, stream: str | None = None) -> dict[str, Any]:
         """Facts for `stat`, as plain values: the attachment, the processes, and each log's tail, durable end,

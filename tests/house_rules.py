@@ -39,6 +39,7 @@ LEVELS: dict[str, float] = {
     "stats": 3.5,
     "store": 4,
     "opening": 4.5,
+    "backup": 4.6,  # the whole directory: beside the store, over its public API and its logs
     "queue": 5,
     "consumer": 5,
     "producer": 5,
@@ -59,6 +60,7 @@ PACKAGE_LEVEL = 7
 
 # The only upward imports, and only inside a function or under TYPE_CHECKING: conveniences of the public API.
 LAZY_UPWARD = {
+    ("store", "backup"): "store.snapshot()",
     ("store", "queue"): "store.queue() and store.create_queue()",
     ("store", "kinesis"): "store.boto3_client()",
     ("stream", "consumer"): "stream.consumer()",

@@ -86,7 +86,7 @@ def test_stream_names_complete(tmp_path: Path) -> None:
     place = tmp_path / "store"
     for name in ("clicks", "clones", "jobs"):
         succeed("create", place, name)
-    assert _complete("streamstore re", 1) == ["read"]
+    assert _complete("streamstore rea", 1) == ["read"]
     assert _complete(f"streamstore read {place} cl", 3) == ["clicks", "clones"]
     assert _complete(f"streamstore stat {place} j", 3) == ["jobs"]
     assert _complete(f"streamstore read {tmp_path / 'missing'} x", 3) == []

@@ -27,6 +27,8 @@ VERBS = {
     "stat": "stat:stat",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "snapshot": "backup:snapshot",
+    "restore": "backup:restore",
     "demo": "demo.command:demo",
 }
 

@@ -72,3 +72,31 @@ class RunProgress:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class CountProgress:
+    """How many of how many things are done, on stderr; for work that counts no bytes."""
+
+    def __init__(self, unit: str, wanted: bool | None) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = self._terminal if wanted is None else wanted
+        self._unit = unit
+        self._said = time.monotonic()
+
+    def update(self, done: int, total: int) -> None:
+        """Say how far it is."""
+        now = time.monotonic()
+        if self._shown and now - self._said >= (0.2 if self._terminal else LINE_INTERVAL):
+            self._said = now
+            line = f"{done:,} of {total:,} {self._unit}"
+            sys.stderr.write(f"\r{line}\033[K" if self._terminal else f"{line}\n")
+            sys.stderr.flush()
+
+    def __enter__(self) -> CountProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._shown and self._terminal:
+            sys.stderr.write("\r\033[K")

@@ -25,6 +25,7 @@ from streamstore.native.columns import Columns
 from streamstore.native.entries import make_target
 from streamstore.native.fork import watch_fork
 from streamstore.native.log import Log
+from streamstore.native.seeding import seed
 
 FIRST_POSITION: int = lib.SS_FIRST_POSITION
 
@@ -49,6 +50,7 @@ __all__ = [
     "parse_sequence_number",
     "raise_for",
     "sealed_parts",
+    "seed",
     "sequence_number",
     "watch_fork",
 ]

@@ -1,0 +1,8 @@
+"""Backup and what goes with it: snapshot and restore of a store, verifying all of it, repairing what is damaged."""
+
+from __future__ import annotations
+
+from streamstore.backup.restoring import restore
+from streamstore.backup.snapshot import SnapshotResult, snapshot
+
+__all__ = ["SnapshotResult", "restore", "snapshot"]

@@ -1,0 +1,357 @@
+"""Snapshots and restores: what is in them, what stays untouched, and what goes on meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import streamstore
+from streamstore import errors
+
+
+def data_of(path: Path, name: str = "clicks") -> list[bytes]:
+    with streamstore.open(path, create=False, read_only=True) as store:
+        return [record.data for record in store.stream(name).read()]
+
+
+def filled(store: streamstore.Store, count: int = 600, **options: object) -> streamstore.Stream:
+    """A stream of two shards with several sealed segments in each."""
+    stream = store.create_stream("clicks", 2, segment_size=131072, **options)
+    for first in range(0, count, 50):  # a batch stands in one segment
+        stream.put_records([(b"%06d" % number + bytes(994), f"key-{number}") for number in range(first, first + 50)])
+    return stream
+
+
+def inodes(path: Path) -> dict[str, int]:
+    return {str(file.relative_to(path)): file.stat().st_ino for file in path.rglob("*.seg")}
+
+
+@pytest.mark.parametrize("durability", ["sync", "interval", "process"])
+def test_a_snapshot_holds_what_was_acknowledged_before_it(store, tmp_path, durability):
+    """Whatever an acknowledgement waits for, what was acknowledged before the call is in it, and nothing later."""
+    stream = filled(store, durability=durability)
+    before = [record.data for record in stream.read()]
+    made = store.snapshot(tmp_path / "copy")
+    stream.put_record(b"later", "key-1")
+    assert data_of(tmp_path / "copy") == before
+    assert made.records == 600
+    assert made.store_id == store.store_id
+
+
+def test_sealed_segments_are_links_and_the_last_is_a_copy(store, tmp_path):
+    """Links cost no space; the segment that both may write to is shared by none."""
+    filled(store)
+    store.snapshot(tmp_path / "copy")
+    source, copy = inodes(Path(store.path)), inodes(tmp_path / "copy")
+    shards = {name.rsplit("/", 1)[0] for name in copy if name.startswith("streams/")}
+    assert len(shards) == 2
+    for shard in shards:
+        files = sorted(name for name in copy if name.startswith(shard + "/"))
+        assert len(files) > 1
+        assert all(copy[name] == source[name] for name in files[:-1])
+        assert copy[files[-1]] != source.get(files[-1])
+
+
+def test_a_snapshot_opens_clean_and_is_written_to_apart_from_its_source(store, tmp_path):
+    """Its logs go on in place at once; neither store sees what the other writes."""
+    stream = filled(store)
+    store.snapshot(tmp_path / "copy")
+    with streamstore.open(tmp_path / "copy", create=False) as copy:
+        twin = copy.stream("clicks")
+        recovery = [twin.log(index).state() and twin.log(index).recovery() for index in range(2)]
+        assert [(each["verdict"], each["in_place"], each["copied_bytes"]) for each in recovery] == [("A", 1, 0)] * 2
+        twin.put_records([(b"in the copy" + bytes(900), f"key-{number}") for number in range(400)])
+        stream.put_records([(b"in the source" + bytes(900), f"key-{number}") for number in range(400)])
+        assert sum(record.data.startswith(b"in the copy") for record in twin.read()) == 400
+        assert not any(record.data.startswith(b"in the source") for record in twin.read())
+    assert not any(record.data.startswith(b"in the copy") for record in stream.read())
+    assert sum(1 for _ in stream.read()) == sum(1 for _ in data_of(tmp_path / "copy")) == 1000
+
+
+def test_a_long_tail_is_sealed_and_linked(store, tmp_path):
+    """What would take long to copy is not copied."""
+    stream = store.create_stream("clicks")
+    stream.put_records([(bytes(1000), "a")] * 3000)
+    made = store.snapshot(tmp_path / "copy")
+    assert made.copied_bytes < 100_000 < 3_000_000 < made.linked_bytes
+    assert len(data_of(tmp_path / "copy")) == 3000
+
+
+def test_a_store_without_its_control_file_still_opens(store, tmp_path):
+    """The seeded hints are hints: a copy made by hand without them has the same records."""
+    before = [record.data for record in filled(store, durability="process").read()]
+    store.snapshot(tmp_path / "copy")
+    (tmp_path / "copy" / "control").unlink()
+    with streamstore.open(tmp_path / "copy") as copy:
+        assert [record.data for record in copy.stream("clicks").read()] == before
+
+
+def test_what_was_cleared_or_deleted_stays_so(store, tmp_path):
+    """The new catalog says what was taken: nothing that was gone comes back."""
+    stream = filled(store)
+    stream.clear()
+    stream.put_record(b"new", "key-1")
+    store.create_stream("other")
+    store.delete_stream("other")
+    store.snapshot(tmp_path / "copy")
+    assert data_of(tmp_path / "copy") == [b"new"]
+    with streamstore.open(tmp_path / "copy") as copy:
+        assert copy.list_streams() == ["clicks"]
+        made = copy.create_stream("other")
+        assert made.info.id > 2
+        assert sorted(os.listdir(tmp_path / "copy" / "streams")) == ["1"]
+
+
+def test_all_accounts_are_taken(tmp_path):
+    """A snapshot is of the directory, not of one view of it."""
+    with (
+        streamstore.open(tmp_path / "store") as mine,
+        streamstore.open(tmp_path / "store", account="111111111111") as theirs,
+    ):
+        mine.create_stream("a").put_record(b"mine", "k")
+        theirs.create_stream("a").put_record(b"theirs", "k")
+        mine.snapshot(tmp_path / "copy")
+    with streamstore.open(tmp_path / "copy", account="111111111111") as copy:
+        assert [record.data for record in copy.stream("a").read()] == [b"theirs"]
+
+
+def test_a_read_only_store_can_be_taken(store, tmp_path):
+    """Nothing of the source is written, not even a roll."""
+    filled(store)
+    store.close()
+    before = {str(path): path.stat().st_mtime_ns for path in Path(store.path).rglob("*") if path.is_file()}
+    with streamstore.open(store.path, read_only=True) as source:
+        source.snapshot(tmp_path / "copy")
+    assert {path: os.stat(path).st_mtime_ns for path in before} == before
+    assert len(data_of(tmp_path / "copy")) == 600
+
+
+def test_a_file_system_without_links_gets_copies(store, tmp_path, monkeypatch):
+    """Another device costs the space, and a note says so."""
+    filled(store)
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EXDEV, "no")
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    made = store.snapshot(tmp_path / "copy")
+    assert made.linked_bytes == 0
+    assert "copied" in made.notes[0]
+    assert len(data_of(tmp_path / "copy")) == 600
+
+
+@pytest.mark.parametrize("what", ["file", "full", "inside", "itself"])
+def test_a_target_that_is_taken_is_refused(store, tmp_path, what):
+    """Nothing is written over, and no snapshot lies in its own source."""
+    filled(store)
+    target = tmp_path / "copy"
+    if what == "file":
+        target.write_text("mine")
+    elif what == "full":
+        (target / "sub").mkdir(parents=True)
+    elif what == "inside":
+        target = Path(store.path) / "copy"
+    else:
+        target = Path(store.path)
+    with pytest.raises(errors.InvalidArgumentError):
+        store.snapshot(target)
+    assert not Path(f"{target}.partial").exists()
+
+
+def test_somebody_elses_partial_is_left_alone(store, tmp_path):
+    """Only what a snapshot left is removed."""
+    (tmp_path / "copy.partial").mkdir()
+    (tmp_path / "copy.partial" / "mine").write_text("mine")
+    with pytest.raises(errors.ForeignFileError):
+        store.snapshot(tmp_path / "copy")
+    assert (tmp_path / "copy.partial" / "mine").read_text() == "mine"
+
+
+def test_a_failure_leaves_nothing(store, tmp_path, monkeypatch):
+    """A full disk in the middle: the error says so, and the half that was made is gone."""
+    filled(store)
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(errors.StoreFullError):
+        store.snapshot(tmp_path / "copy")
+    assert not list(tmp_path.glob("copy*"))
+
+
+KILLED = """
+import os, sys
+import streamstore
+from streamstore.backup import assembly
+
+calls = 0
+def dying(function):
+    def wrapped(*arguments, **options):
+        global calls
+        calls += 1
+        if calls == int(sys.argv[3]):
+            os.kill(os.getpid(), 9)
+        return function(*arguments, **options)
+    return wrapped
+
+for name in ("fsync", "link", "rename", "pwrite", "unlink", "mkdir"):
+    setattr(os, name, dying(getattr(os, name)))
+if sys.argv[4] == "restore":
+    streamstore.restore(sys.argv[1], sys.argv[2])
+else:
+    streamstore.open(sys.argv[1], create=False).snapshot(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("verb", ["snapshot", "restore"])
+def test_a_kill_leaves_nothing_that_passes_for_a_store(store, tmp_path, verb):
+    """Killed at any step there is a whole store or none under the name, and the next try succeeds."""
+    filled(store, 300)
+    store.close()
+    step, done = 1, False
+    while not done:
+        target = tmp_path / f"copy{step}"
+        child = subprocess.run(
+            [sys.executable, "-c", KILLED, store.path, str(target), str(step), verb], capture_output=True, text=True
+        )
+        assert child.returncode in (0, -9), child.stderr
+        done = child.returncode == 0
+        if not target.exists():
+            with streamstore.open(store.path, create=False) as source:
+                source.snapshot(target)
+        assert len(data_of(target)) == 300
+        assert not Path(f"{target}.partial").exists()
+        shutil.rmtree(target)
+        step += 3
+    assert step > 15
+
+
+def test_snapshots_while_everything_goes_on(store, tmp_path):
+    """With four writers, a trimmer and a deleter: a prefix of each shard that has all acknowledged before the call."""
+    stream = store.create_stream("clicks", 2, durability="process", segment_size=131072)
+    stop = threading.Event()
+    acknowledged = [0] * 4
+    failures: list[BaseException] = []
+
+    def guarded(work: object, *arguments: object) -> None:
+        try:
+            while not stop.is_set():
+                work(*arguments)
+        except BaseException as error:
+            failures.append(error)
+
+    def write(writer: int) -> None:
+        number = acknowledged[writer] + 1
+        stream.put_record(b"%d %d " % (writer, number) + bytes(800), f"writer-{writer}")
+        acknowledged[writer] = number
+
+    def trim() -> None:
+        for index in range(2):
+            log = stream.log(index)
+            state = log.state()
+            place = log.seek(state.start + (state.tail - state.start) // 2)
+            store.catalog.publish("trim", stream.info, starts={index: place})
+            log.trim(place)
+        stop.wait(0.002)
+
+    def make_and_delete() -> None:
+        store.create_stream("other").put_record(b"x", "k")
+        store.delete_stream("other")
+
+    threads = [threading.Thread(target=guarded, args=(write, writer)) for writer in range(4)]
+    threads += [threading.Thread(target=guarded, args=(work,)) for work in (trim, make_and_delete)]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(12):
+            stop.wait(0.05)
+            before = list(acknowledged)
+            store.snapshot(tmp_path / f"copy{turn}")
+            check_prefixes(tmp_path / f"copy{turn}", before)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not failures
+
+
+def check_prefixes(path: Path, acknowledged: list[int]) -> None:
+    """Each writer's records are without a hole up to at least what it had acknowledged."""
+    for read_only in (True, False):
+        with streamstore.open(path, create=False, read_only=read_only) as copy:
+            numbers: dict[int, list[int]] = {writer: [] for writer in range(4)}
+            for record in copy.stream("clicks").read():
+                writer, number, _ = record.data.split(b" ", 2)
+                numbers[int(writer)].append(int(number))
+    for writer, seen in numbers.items():
+        assert seen == list(range(seen[0], seen[0] + len(seen))) if seen else True
+        # its newest ones may have been trimmed only if all of them were
+        assert not seen or seen[-1] >= acknowledged[writer]
+
+
+# ---- restore ----
+
+
+def test_a_restored_store_is_another_with_the_same_records(store, tmp_path):
+    """Its id is new, records keep their numbers, and new ones come above all that were."""
+    stream = filled(store)
+    store.snapshot(tmp_path / "copy")
+    made = streamstore.restore(tmp_path / "copy", tmp_path / "restored")
+    numbers = [record.sequence_number for record in stream.read()]
+    with streamstore.open(tmp_path / "restored", create=False) as restored:
+        twin = restored.stream("clicks")
+        assert restored.store_id == made.store_id != store.store_id
+        assert [record.sequence_number for record in twin.read()] == numbers
+        late = stream.put_record(b"late", "key-1")
+        result = twin.put_record(b"new", "key-1")
+        assert int(result.sequence_number) > int(late.sequence_number)
+        position = stream.read().position
+        with pytest.raises(errors.InvalidArgumentError):
+            twin.read(position)
+    assert len(data_of(tmp_path / "copy")) == 600
+
+
+def test_a_restored_store_shares_nothing_with_its_source(store, tmp_path):
+    """The source can go."""
+    filled(store)
+    store.snapshot(tmp_path / "copy")
+    streamstore.restore(tmp_path / "copy", tmp_path / "restored")
+    assert not set(inodes(tmp_path / "copy").values()) & set(inodes(tmp_path / "restored").values())
+    shutil.rmtree(tmp_path / "copy")
+    assert len(data_of(tmp_path / "restored")) == 600
+
+
+def test_restoring_what_is_no_store_says_so(tmp_path):
+    """A directory that does not exist, or has no store in it."""
+    with pytest.raises(errors.StoreNotFoundError):
+        streamstore.restore(tmp_path / "nothing", tmp_path / "restored")
+    assert not (tmp_path / "restored").exists()
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_damaged_snapshot_is_not_restored_unknowingly(store, tmp_path, verify):
+    """The copy is checked before it takes its name."""
+    filled(store)
+    store.snapshot(tmp_path / "copy")
+    file = min((tmp_path / "copy" / "streams" / "1" / "0").glob("*.seg"))
+    raw = bytearray(file.read_bytes())
+    raw[5000] ^= 1
+    file.unlink()  # the source has it too
+    file.write_bytes(raw)
+    if verify:
+        with pytest.raises(errors.CorruptRangeError):
+            streamstore.restore(tmp_path / "copy", tmp_path / "restored")
+        assert not list(tmp_path.glob("restored*"))
+    else:
+        streamstore.restore(tmp_path / "copy", tmp_path / "restored", verify=False)
+        with pytest.raises(errors.CorruptRangeError):
+            data_of(tmp_path / "restored")
