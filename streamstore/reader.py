@@ -279,7 +279,8 @@ class Reader:
                 place.position, cursor.end, limits.READ_CHUNK_RECORDS, size
             )
             if status and not records:
-                if status & 0xFF == native.TRIMMED and self._options.skip_trimmed:
+                # Without an epoch no record was returned yet: it began at the horizon, and the horizon moved on.
+                if status & 0xFF == native.TRIMMED and (self._options.skip_trimmed or not place.epoch):
                     cursor.place = Place(cursor.log.state().start, place.epoch)
                     continue
                 raise self._failure(cursor, place, status, begin, stop)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from streamstore import limits, native, settings, stats
+from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
@@ -45,6 +45,7 @@ class Store:
             sync_interval_us=round(options["sync_interval"] * 1_000_000),
         )
         self.catalog = Catalog(self.attachment)
+        self.clock = retention.TrustedClock(self._jump_us)
         native.watch_fork(self)
 
     def __enter__(self) -> Store:
@@ -63,6 +64,9 @@ class Store:
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()
+
+    def _jump_us(self) -> int:
+        return self.attachment.clock()[1]
 
     @property
     def store_id(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgpack
 
 from streamstore import attributes as blocks
-from streamstore import clock, events, iterators, limits, native, routing
+from streamstore import clock, events, iterators, limits, native, retention, routing, settings
 from streamstore.catalog import Catalog
 from streamstore.errors import (
     ClosedError,
@@ -43,6 +43,7 @@ class StreamHome(Protocol):
 
     attachment: native.Attachment
     catalog: Catalog
+    clock: retention.TrustedClock
 
     @property
     def store_id(self) -> str: ...
@@ -61,6 +62,7 @@ class Stream:
         self._home = home
         self._key = key
         self._info = info
+        self.horizon = retention.Horizon(home.clock, self._kept_us)
         self._ranges: list[HashRange] = []
         self._logs: dict[int, native.Log] = {}
         self._lock = threading.RLock()
@@ -93,7 +95,28 @@ class Stream:
 
     @property
     def retention_hours(self) -> int:
-        return self.info.retention_hours
+        """How long records can be read, as the catalog says now."""
+        return self._settings().retention_hours
+
+    def _settings(self) -> StreamInfo:
+        # What anybody may have changed since `info` was looked up.
+        found = self._home.catalog.refresh().streams.get(self.info.key)
+        return found if found is not None and found.id == self.info.id else self.info
+
+    def _kept_us(self) -> int:
+        info = self._settings()
+        return retention.retention_us(info.retention_hours, info.retention_us)
+
+    def set_retention(self, hours: int) -> None:
+        """Keep records for so many hours from now on, 24 to 8,760; durable at return.
+
+        What falls out is gone for every reader within a second. When the time is raised, records that had fallen out
+        come back as far as their files were not dropped yet. Raises InvalidArgumentError, InvalidTypeError,
+        StreamNotFoundError, ReadOnlyError, StoreFullError.
+        """
+        settings.check_int("hours", hours, limits.RETENTION_HOURS_MIN, limits.RETENTION_HOURS_MAX)
+        self._home.catalog.publish("alter", self.info, set={"retention_hours": hours, "retention_us": 0})
+        self.horizon.forget()
 
     @property
     def arn(self) -> str:
@@ -172,7 +195,8 @@ class Stream:
         pointer = self.attachment.pointer
         log = self._logs.get(index)
         if log is None or log.keepalive is not pointer:
-            log = self.attachment.log(self.info.id, index, routing.shard_id(index), self._log_options(index))
+            options = self._log_options(index)
+            log = self.attachment.log(self.info.id, index, routing.shard_id(index), options, self.horizon)
             self._logs[index] = log
         return log
 

@@ -253,12 +253,16 @@ def test_a_closed_reader_stops_in_the_middle_of_a_batch(stream):
 def test_trimmed_positions_raise_or_skip(stream):
     """on_trimmed says which; a skip goes on with the oldest record there is."""
     fill(stream, 20)
-    careful, easy = stream.read(), stream.read(on_trimmed="skip", follow=True, timeout=0)
-    stream.clear()
+    careful, easy, unread = (stream.read(on_trimmed=how, follow=True, timeout=0) for how in ("raise", "skip", "raise"))
+    for reader in (careful, easy):
+        assert len([next(reader) for _ in range(20)]) == 20
     fill(stream, 20, 20)
+    stream.clear()
+    fill(stream, 20, 40)
     with pytest.raises(errors.TrimmedError) as caught:
         list(careful)
-    assert sorted(numbers(easy)) == list(range(20, 40))
+    assert sorted(numbers(easy)) == list(range(40, 60))
+    assert sorted(numbers(unread)) == list(range(40, 60))  # it began with the oldest there is, whatever that is now
     assert caught.value.shard_id.startswith("shardId-")
     assert len(list(stream.read(caught.value.next_position, on_trimmed="skip"))) == 20
 

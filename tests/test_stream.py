@@ -138,6 +138,8 @@ def test_clear_removes_everything_and_numbers_go_on(stream):
     """After it only what was put since is there, also after a reopen, and every number is new."""
     before = [result.sequence_number for result in stream.put_records([(b"old", f"k{turn}") for turn in range(50)])]
     reader = stream.read(follow=True, timeout=0)
+    assert len([next(reader) for _ in before]) == 50
+    stream.put_records([(b"old", f"k{turn}") for turn in range(50)])
     stream.clear()
     assert list(stream.read()) == []
     assert stream.last(5) == []

@@ -6,6 +6,7 @@ import atexit
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +15,7 @@ from streamstore._core import ffi, lib
 from streamstore.native.border import call, fields, listing, wait
 from streamstore.native.fork import watch_fork
 from streamstore.native.log import Log
+from streamstore.native.retained import RetainedLog
 from streamstore.values import LogOptions
 
 _DURABILITY = {name: number for number, name in enumerate(limits.DURABILITIES)}
@@ -81,8 +83,15 @@ class Attachment:
             self._pointer = None
             self.generation += 1
 
-    def log(self, stream_id: int, shard_index: int, shard_id: str, options: LogOptions) -> Log:
-        """Attach to one log; touches no disk."""
+    def log(
+        self,
+        stream_id: int,
+        shard_index: int,
+        shard_id: str,
+        options: LogOptions,
+        horizon: Callable[[], int] | None = None,
+    ) -> Log:
+        """Attach to one log; touches no disk. `horizon` says before which arrival nothing is returned."""
         pointer = self.pointer
         out = ffi.new("ss_log **")
         description = ffi.from_buffer("uint8_t[]", options.description)
@@ -100,7 +109,9 @@ class Attachment:
             ),
         )
         call(shard_id, lib.ss_store_log, pointer, stream_id, shard_index, native_options, out)
-        return Log(self, pointer, out[0], shard_index, shard_id)
+        if horizon is None:
+            return Log(self, pointer, out[0], shard_index, shard_id)
+        return RetainedLog(self, pointer, out[0], shard_index, shard_id, horizon)
 
     def info(self) -> dict[str, Any]:
         """Facts on this attachment, as the core names them."""

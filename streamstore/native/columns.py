@@ -7,6 +7,7 @@ one call.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from streamstore._core import ffi, lib
@@ -45,7 +46,8 @@ class Columns:
         result = ffi.new("ss_read_result *")
         while True:
             frames = ffi.cast("uint8_t *", self.frames.address)
-            status = lib.ss_log_read_columns(log.pointer, position, 0, frames, size, columns, rows, result)
+            arguments = (log.pointer, position, 0, frames, size, columns, rows, result)
+            status = log.read_columns(position, columns, result, partial(lib.ss_log_read_columns, *arguments))
             code = status & 0xFF
             if code == SMALL and result.size_needed > size:  # the first frame alone is larger
                 size = int(result.size_needed)

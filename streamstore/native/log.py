@@ -129,6 +129,14 @@ class Log:
             elif code != INTERRUPTED:
                 raise error_for(result[4], self.shard_id)
 
+    def read_columns(self, position: int, columns: Any, result: Any, read: Callable[[], int]) -> int:
+        """Call `read`, which fills columns and result from `position`; returns its status."""
+        return read()
+
+    def held(self) -> LogState:
+        """The facts on what the log holds, shown or not: those of `state`, unless retention hides some of it."""
+        return self.state()
+
     def get(self, position: int, epoch: int) -> Record | None:
         """The record exactly there, or None. Raises TrimmedError, CorruptRangeError, KeyUnavailableError."""
         record = get_record(self.address, self.shard_index, self.shard_id, position, epoch)
