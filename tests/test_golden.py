@@ -125,6 +125,7 @@ def test_the_golden_store_opens_and_reads(golden_store):
     import streamstore
 
     with streamstore.open(golden_store) as store:
+        store.clock.wall = lambda: 1_700_000_100_000_000  # the day the files are of
         assert sorted(store.list_streams()) == [".", "golden"]
         for name, stream_id, shards in (("golden", 1, 2), (".", 2, 1)):
             found = {}
