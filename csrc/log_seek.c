@@ -72,7 +72,8 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
     return status;
 }
 
-/* The last segment that begins below the value; the one sought is in it or is the next one's first. */
+/* The last segment that begins below the value; the one sought is in it or is the next one's first. SS_TRIMMED where
+ * another process trimmed while the walk went on. */
 static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segment **out, uint64_t *end)
 {
     ss_segment *picked = NULL;
@@ -81,6 +82,13 @@ static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segm
         ss_segment *segment;
         uint64_t segment_end;
         ss_status status = ss_log_table_at(log, i, &segment, &segment_end);
+        if (ss_status_code(status) == SS_NOT_FOUND && picked && next_base != UINT64_MAX) {
+            /* so did it if it is over before its end */
+            ss_log_table_release(log, picked);
+            picked = NULL;
+            i = SIZE_MAX;
+            continue;
+        }
         if (ss_status_code(status) == SS_NOT_FOUND)
             break;
         if (status != SS_OK) {
@@ -108,9 +116,10 @@ static ss_status pick_segment(ss_log *log, seek_key key, uint64_t value, ss_segm
     }
     if (!picked)
         return SS_NOT_FOUND;
-    uint64_t base = picked->facts.base;
+    /* The log may begin in the middle of it, and then nothing below is asked for. */
+    uint64_t base = picked->facts.base, start = atomic_load(&log->entry->start);
     ss_log_table_release(log, picked);
-    return ss_log_table_find(log, base, out, end); /* open now, and still there */
+    return ss_log_table_find(log, base > start ? base : start, out, end); /* open now, and still there */
 }
 
 static ss_status seek_by(ss_log *log, seek_key key, uint64_t value, uint64_t *out)
@@ -119,9 +128,12 @@ static ss_status seek_by(ss_log *log, seek_key key, uint64_t value, uint64_t *ou
     if (status != SS_OK)
         return status;
     if ((status = ss_log_ready(log)) == SS_OK) {
-        uint64_t visible = ss_log_visible(log), start = atomic_load(&log->entry->start), end, found = visible;
+        uint64_t visible = ss_log_visible(log), end, found = visible;
         ss_segment *segment;
-        status = pick_segment(log, key, value, &segment, &end);
+        do /* ends: trimmed means that the start went forward since the walk began */
+            status = pick_segment(log, key, value, &segment, &end);
+        while (status == SS_TRIMMED);
+        uint64_t start = atomic_load(&log->entry->start);
         if (status == SS_OK) {
             end = end < visible ? end : visible;
             status = seek_in_segment(log, segment, end, key, value, &found);
@@ -200,5 +212,53 @@ ss_status ss_log_seek_records_before(ss_log *log, uint64_t position, uint64_t *c
     if (status == SS_OK)
         *count = segment->facts.base_ordinal + header.ordinal - 1;
     ss_log_table_release(log, segment);
+    return status;
+}
+
+/* The first frame of [at, end) under an epoch above `epoch`, or `end`. */
+static ss_status walk_to_epoch(const ss_segment *segment, uint64_t at, uint64_t end, uint64_t epoch, uint64_t *out)
+{
+    ss_record_header header;
+    ss_status status = SS_OK;
+    while (at < end && (status = header_at(segment, at, end, &header)) == SS_OK && header.epoch <= epoch)
+        at += header.frame_size;
+    *out = at;
+    return status == SS_CORRUPT ? SS_OK : status; /* reading there reports it */
+}
+
+ss_status ss_log_epoch_after(ss_log *log, uint64_t epoch, uint64_t *position)
+{
+    ss_status status = ss_store_enter(log->store);
+    if (status != SS_OK)
+        return status;
+    uint64_t found = atomic_load(&log->entry->tail);
+    status = ss_log_ready(log);
+    for (size_t i = 0; status == SS_OK; i++) {
+        ss_segment *segment;
+        uint64_t end, start = atomic_load(&log->entry->start);
+        found = atomic_load(&log->entry->tail);
+        if ((status = ss_log_table_at(log, i, &segment, &end)) != SS_OK)
+            break;
+        uint64_t base = segment->facts.base, copied_end = segment->facts.copied_end;
+        int later = segment->facts.epoch > epoch;
+        ss_log_table_release(log, segment);
+        if (!later)
+            continue;
+        found = base > start ? base : start;
+        /* What was copied into it keeps its epochs: the later ones begin somewhere in there, or behind. */
+        if (copied_end > found && (status = ss_log_table_find(log, found, &segment, &end)) == SS_OK) {
+            status = walk_to_epoch(segment, found, copied_end < end ? copied_end : end, epoch, &found);
+            ss_log_table_release(log, segment);
+        }
+        if (status != SS_TRIMMED)
+            break;
+        status = SS_OK; /* trimmed meanwhile: look again */
+        i = SIZE_MAX;
+    }
+    if (status == SS_OK || status == SS_CORRUPT || ss_status_code(status) == SS_NOT_FOUND) {
+        *position = found; /* also where a segment is missing: reading there reports it */
+        status = SS_OK;
+    }
+    ss_store_leave(log->store);
     return status;
 }

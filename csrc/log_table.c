@@ -161,6 +161,8 @@ static ss_status refresh(ss_log *log, uint64_t current)
     }
     if (status == SS_OK)
         log->table_newest = current;
+    /* what is new may be all that is kept */
+    drop_before(log, atomic_load_explicit(&log->entry->start, memory_order_relaxed));
     return status;
 }
 

@@ -11,13 +11,13 @@ handed in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from streamstore import clock
 from streamstore.errors import InvalidArgumentError, InvalidTypeError
-from streamstore.values import LogState, Position, Segment
+from streamstore.values import LogState, Position
 
 VERSION = 1
 
@@ -44,7 +44,7 @@ class Seekable(Protocol):
     def state(self) -> LogState: ...
     def seek(self, position: int) -> int: ...
     def seek_time(self, arrival_us: int) -> int: ...
-    def segments(self) -> Sequence[Segment]: ...
+    def epoch_after(self, epoch: int) -> int: ...
 
 
 def parse(value: Any, stream_token: str) -> Start:
@@ -154,15 +154,16 @@ def resolve(start: Start, log: Seekable) -> Place:
 def resume(log: Seekable, state: LogState, epoch: int, position: int) -> Place:
     """Where to go on that had reached `position` under `epoch`.
 
-    What an unsynced tail lost to a power cut is written over under a later epoch, always in a new segment: where
-    such a segment begins below `position`, that is the place. A position not written yet waits at the tail.
+    What an unsynced tail lost to a power cut is written over under a later epoch: where that begins below `position`,
+    that is the place. Records that were only copied, because a sync of them was in doubt, keep their epochs. A position
+    not written yet waits at the tail.
     """
     if position < state.start:
         return Place(position, epoch)
     if epoch and (epoch != state.epoch or position > state.tail):
-        later = next((segment for segment in log.segments() if segment.live and segment.epoch > epoch), None)
-        if later is not None and later.base < position:
-            return Place(max(later.base, state.start), epoch)
+        later = log.epoch_after(epoch)
+        if later < position:
+            return Place(max(later, state.start), epoch)
     if position > state.tail:
         return Place(state.tail, epoch)
     return Place(position, epoch)

@@ -9,7 +9,7 @@ import pytest
 
 from streamstore import errors, iterators
 from streamstore.iterators import Place, Start
-from streamstore.values import LogState, Segment
+from streamstore.values import LogState
 
 TOKEN = "ab/1"
 SHARD = "shardId-000000000000"
@@ -43,8 +43,8 @@ class FakeLog:
     def seek_time(self, us):
         return 64 + 80 * us
 
-    def segments(self):
-        return [Segment(i, base, 0, 0, epoch, 0, 0, 0, 0, 0, 0, 1) for i, (base, epoch) in enumerate(self.bases)]
+    def epoch_after(self, epoch):
+        return next((base for base, begun in self.bases if begun > epoch), self.facts["tail"])
 
 
 def test_words_times_and_positions_are_understood():

@@ -177,6 +177,10 @@ class Log:
         """The first record whose ordinal is at or above `ordinal`; the visible end where there is none."""
         return self._seek(lib.ss_log_seek_ordinal, ordinal)
 
+    def epoch_after(self, epoch: int) -> int:
+        """Where the first frame under an epoch above `epoch` stands; the tail where there is none."""
+        return self._seek(lib.ss_log_epoch_after, epoch)
+
     def _seek(self, function: Callable[..., int], value: int) -> int:
         out = ffi.new("uint64_t *")
         call(self.shard_id, function, self.pointer, value, out)
