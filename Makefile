@@ -15,7 +15,7 @@ HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
 C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
-.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -60,6 +60,9 @@ test: test-c $(VENV)/.built $(VENV)/.extra-test ## All tests but the long ones (
 
 stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, many processes
 	@$(BIN)/python -X dev -m pytest -m stress $(ARGS)
+
+model: $(VENV)/.built $(VENV)/.extra-test ## Random operations against plain lists, 20,000 of them (STEPS=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -X dev -m oracle --steps $(or $(STEPS),20000) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.built $(VENV)/.extra-bench $(VENV)/.rivals ## Time it against its rivals on this machine
 	@$(BIN)/python -m bench $(ARGS)

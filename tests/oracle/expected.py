@@ -1,0 +1,199 @@
+"""What must be in a stream: a list per shard, what a killed process may have added, and where each shard begins.
+
+Knows nothing of the package but the number of hash keys: whatever it says comes from what was asked and answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+KEYS_END = 1 << 128
+
+
+class Broken(AssertionError):
+    """A promise was broken; the message says which and where."""
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """One record that was put, or may have been."""
+
+    data: bytes
+    key: str | None
+    hash_key: int | None
+    number: str = ""  # its sequence number, once somebody was told or saw it
+    arrival_us: int = 0  # once somebody saw it
+
+    @property
+    def routed_by(self) -> int:
+        """The hash key that says which shard it goes to."""
+        if self.hash_key is not None:
+            return self.hash_key
+        assert self.key is not None
+        return int.from_bytes(hashlib.md5(self.key.encode(), usedforsecurity=False).digest(), "big")
+
+    def matches(self, seen: Seen) -> bool:
+        """Is the record that was seen this one, as far as its content tells?"""
+        return (self.data, self.key, self.hash_key) == (seen.data, seen.key, seen.hash_key)
+
+
+@dataclass(slots=True)
+class Seen:
+    """One record as a reader gave it."""
+
+    shard: int
+    number: str
+    data: bytes
+    key: str | None
+    hash_key: int | None
+    arrival_us: int
+
+
+@dataclass(slots=True)
+class Maybe:
+    """Records of one shard that a killed process was putting as one: all of them stand at `place`, or none."""
+
+    run: int  # the kill it is of: of one run a later group is there only if the earlier ones are
+    place: int
+    items: list[Item]
+
+
+@dataclass(slots=True)
+class Shard:
+    """One shard: what is certain, what is not, and from where on it is kept."""
+
+    index: int
+    first: int  # hash keys, both included
+    last: int
+    parents: tuple[int, ...] = ()
+    closed: bool = False
+    items: list[Item] = field(default_factory=list)
+    horizon: int = 0  # items[:horizon] are gone
+    maybe_horizon: int = 0  # above horizon: a killed process may have cleared up to here
+    maybes: list[Maybe] = field(default_factory=list)
+
+    @property
+    def kept(self) -> list[Item]:
+        """What a read from the beginning gives."""
+        return self.items[self.horizon :]
+
+    def add(self, item: Item) -> None:
+        """Somebody was told that the item stands at the end."""
+        if self.items and int(item.number) <= int(self.items[-1].number):
+            raise Broken(f"shard {self.index}: number {item.number} after {self.items[-1].number}")
+        self.items.append(item)
+
+    def clear(self) -> None:
+        """Everything there is goes."""
+        self.horizon = len(self.items)
+        self.maybes = []  # what was published and not seen was cleared with the rest
+
+    def settle(self, found: Sequence[Seen]) -> None:
+        """Hold a read of the whole shard against the lists; what was uncertain and is there is certain from now on."""
+        if self.maybe_horizon > self.horizon and not self._begins_with(self.horizon, found):
+            self.horizon = self.maybe_horizon  # the clear had gone through
+        place, at = self.horizon, 0
+        while at < len(found):
+            if place < len(self.items) and self.items[place].number == found[at].number:
+                self._same(self.items[place], found[at])
+                self.maybes = [maybe for maybe in self.maybes if maybe.place > place]
+                place, at = place + 1, at + 1
+                continue
+            count = self._take_maybe(place, found[at:])
+            place, at = place + count, at + count
+        if place < len(self.items):
+            raise Broken(f"shard {self.index}: {len(self.items) - place} records from {place} on are lost")
+
+    def _begins_with(self, place: int, found: Sequence[Seen]) -> bool:
+        if place == len(self.items):
+            return True
+        return bool(found) and found[0].number == self.items[place].number
+
+    def _same(self, item: Item, seen: Seen) -> None:
+        if not item.matches(seen):
+            raise Broken(f"shard {self.index}: record {seen.number} has other content than was put")
+        if item.arrival_us and item.arrival_us != seen.arrival_us:
+            raise Broken(f"shard {self.index}: record {seen.number} arrived at another time than before")
+        item.arrival_us = seen.arrival_us
+
+    def _take_maybe(self, place: int, found: Sequence[Seen]) -> int:
+        here = [maybe for maybe in self.maybes if maybe.place == place]
+        for turn, maybe in enumerate(here):
+            count = len(maybe.items)
+            if len(found) >= count and all(map(Item.matches, maybe.items, found)):
+                if any(earlier.run == maybe.run for earlier in here[:turn]):
+                    raise Broken(f"shard {self.index}: a put is there whose predecessor is not")
+                break
+        else:
+            raise Broken(f"shard {self.index}: record {found[0].number} at {place} was never put, or stands twice")
+        gone = {id(earlier) for earlier in here[: turn + 1]}
+        self.maybes = [item for item in self.maybes if id(item) not in gone]
+        for item, seen in zip(maybe.items, found, strict=False):
+            item.number, item.arrival_us = seen.number, seen.arrival_us
+        before, after = self.items[:place][-1:], self.items[place:][:1]
+        numbers = [int(item.number) for item in before + maybe.items + after]
+        if numbers != sorted(set(numbers)):
+            raise Broken(f"shard {self.index}: numbers do not increase around {maybe.items[0].number}")
+        self.items[place:place] = maybe.items
+        for later in self.maybes:
+            if later.place >= place:
+                later.place += count
+        self.horizon += count if place < self.horizon else 0
+        self.maybe_horizon += count if place < self.maybe_horizon else 0
+        return count
+
+
+class Expected:
+    """A stream's shards, and which item of all is which."""
+
+    def __init__(self, shard_count: int) -> None:
+        width = KEYS_END // shard_count
+        starts = [index * width for index in range(shard_count)] + [KEYS_END]
+        self.shards = [Shard(index, starts[index], starts[index + 1] - 1) for index in range(shard_count)]
+        self.runs = 0
+
+    def route(self, item: Item) -> Shard:
+        """The open shard that takes an item."""
+        return next(s for s in self.shards if not s.closed and s.first <= item.routed_by <= s.last)
+
+    def put(self, item: Item, shard: int, number: str) -> None:
+        """Somebody was told that an item stands in that shard under that number."""
+        own = self.route(item)
+        if own.index != shard:
+            raise Broken(f"a record went to shard {shard} and not to {own.index}, which owns its hash key")
+        item.number = number
+        own.add(item)
+
+    def maybe(self, puts: Sequence[Sequence[Item]]) -> None:
+        """A process was killed over these puts, in this order: of each, the part of a shard is there whole or not."""
+        self.runs += 1
+        for items in puts:
+            parts: dict[int, list[Item]] = {}
+            for item in items:
+                parts.setdefault(self.route(item).index, []).append(item)
+            for index, part in parts.items():
+                shard = self.shards[index]
+                shard.maybes.append(Maybe(self.runs, len(shard.items), part))
+
+    def settle(self, found: Sequence[Seen]) -> None:
+        """Hold a read of the whole stream against the lists."""
+        lanes: dict[int, list[Seen]] = {shard.index: [] for shard in self.shards}
+        for seen in found:
+            for child in self.shards:
+                if seen.shard in child.parents and lanes[child.index]:
+                    raise Broken(f"shard {seen.shard} goes on after its child {child.index} began")
+            lanes[seen.shard].append(seen)
+        for shard in self.shards:
+            shard.settle(lanes[shard.index])
+
+    @property
+    def kept(self) -> list[Item]:
+        """All that a read from the beginning gives, shard by shard."""
+        return [item for shard in self.shards for item in shard.kept]
+
+    @property
+    def settled(self) -> bool:
+        """Is nothing uncertain?"""
+        return not any(shard.maybes or shard.maybe_horizon > shard.horizon for shard in self.shards)
