@@ -240,8 +240,8 @@ ss_status ss_log_seek(ss_log *log, uint64_t position, uint64_t *out);
 ss_status ss_log_seek_time(ss_log *log, uint64_t arrival_us, uint64_t *out);
 /* First record whose ordinal is at or above `ordinal`; the visible end where there is none. */
 ss_status ss_log_seek_ordinal(ss_log *log, uint64_t ordinal, uint64_t *out);
-/* Where the first frame under an epoch above `epoch` stands, the tail if there is none: a reader that came further under
- * `epoch` has not seen what stands from there on. */
+/* Where the first frame under an epoch above `epoch` stands, the tail if there is none: a reader that came further
+ * under `epoch` has not seen what stands from there on. */
 ss_status ss_log_epoch_after(ss_log *log, uint64_t epoch, uint64_t *position);
 /* Return once something is visible at or beyond `position` (SS_OK), the timeout passed (SS_TIMEOUT), or
  * ss_store_wake / ss_log_wake came (SS_OK too). */
