@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from streamstore.backup import restore
+from streamstore.backup import restore, verify
 from streamstore.errors import (
     ClosedError,
     CorruptRangeError,
@@ -89,6 +89,7 @@ __all__ = [
     "open",
     "restore",
     "temporary",
+    "verify",
 ]
 
 

@@ -245,8 +245,9 @@ def test_a_damaged_segment_header_is_damage(place: Path) -> None:
     flip(segment(place), 60)
     result = run("verify", place, "--json")
     assert result.code == 4
-    (damage,) = result.json["damage"]
-    assert (damage["stream"], damage["segment"], damage["file_offset"], damage["records_lost"]) == ("s", 1, 0, None)
+    damage, lost = result.json["damage"]
+    assert (damage["kind"], damage["stream"], damage["segment"], damage["records_lost"]) == ("header", "s", 1, None)
+    assert (lost["kind"], lost["begin"]) == ("missing", 64)
     assert run("verify", place).code == 4
 
 

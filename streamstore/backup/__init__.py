@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from streamstore.backup.restoring import restore
 from streamstore.backup.snapshot import SnapshotResult, snapshot
+from streamstore.backup.verifying import Report, verify
 
-__all__ = ["SnapshotResult", "restore", "snapshot"]
+__all__ = ["Report", "SnapshotResult", "restore", "snapshot", "verify"]

@@ -117,9 +117,9 @@ def capture_log(log: native.Log, stream_id: int, source: str, placement: Placeme
 def _settle(log: native.Log, placement: Placement) -> LogState:
     """Make durable what is published; seal a tail that would be long to copy. Returns the state after that."""
     if log.attachment.read_only:
-        return log.state()
+        return log.held()
     log.sync()
-    state = log.state()
+    state = log.held()
     links = placement.store_id is None and placement.assembly.can_link
     if links and state.segment_ordinal and not state.closed and state.durable - state.segment_base > TAIL_COPY_MAX:
         try:
@@ -127,7 +127,7 @@ def _settle(log: native.Log, placement: Placement) -> LogState:
         except ShardClosedError:
             pass  # closed between the two
         log.sync()
-        state = log.state()
+        state = log.held()
     return state
 
 

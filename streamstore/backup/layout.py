@@ -18,7 +18,7 @@ EPOCH_MAX = (1 << 52) - 1
 MAP_SIZE_MIN, MAP_SIZE_MAX = 128 << 10, 3 << 30
 _POSITION_MAX = 1 << 62
 
-_MANIFEST_MAGIC = b"SMNIF\x1a\x0d\x0a"
+MANIFEST_MAGIC = b"SMNIF\x1a\x0d\x0a"
 _SEGMENT_MAGIC = b"SSSEG\x1a\x0d\x0a"
 _MANIFEST = struct.Struct("<8sIIII16sQQ")
 _HEADER = struct.Struct("<8sII16sII9QQII")
@@ -51,7 +51,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         head = _MANIFEST.pack(
-            _MANIFEST_MAGIC,
+            MANIFEST_MAGIC,
             1,
             self.compat,
             self.read_only_compat,
@@ -68,9 +68,15 @@ def parse_manifest(raw: bytes) -> Manifest | None:
     if len(raw) < MANIFEST_SIZE or checksum(raw[:56]) != int.from_bytes(raw[56:64], "little"):
         return None
     magic, version, compat, read_only_compat, incompat, store_id, created_us, _ = _MANIFEST.unpack(raw[:56])
-    if magic != _MANIFEST_MAGIC or version != 1:
+    if magic != MANIFEST_MAGIC or version != 1:
         return None
     return Manifest(store_id, created_us, compat, read_only_compat, incompat)
+
+
+def manifest_is_later(raw: bytes) -> bool:
+    """A manifest whose check holds, of a version that is not ours."""
+    whole = len(raw) >= MANIFEST_SIZE and checksum(raw[:56]) == int.from_bytes(raw[56:64], "little")
+    return whole and int.from_bytes(raw[8:12], "little") != 1
 
 
 # --- segment header ---------------------------------------------------------------------------------------------------

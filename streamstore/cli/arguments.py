@@ -29,20 +29,21 @@ _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?$", re.IGNORECASE)
 
 def open_to_read(directory: Path) -> Store:
     """Open a store that must be there, without changing a byte of its data."""
-    _must_exist(directory)
+    must_exist(directory)
     return streamstore.open(directory, create=False, read_only=True)
 
 
 def open_to_write(directory: Path, *, create: bool = False, durability: str | None = None) -> Store:
     """Open a store to write to, or to follow what others write; it must be there unless `create`."""
     if not create:
-        _must_exist(directory)
+        must_exist(directory)
     if durability is None:
         return streamstore.open(directory, create=create)
     return streamstore.open(directory, create=create, durability=durability)
 
 
-def _must_exist(directory: Path) -> None:
+def must_exist(directory: Path) -> None:
+    """Exit where there is no directory that could hold a store."""
     if not directory.exists():
         raise VerbError(
             f"{directory}: there is no such directory; `streamstore create {directory} STREAM` makes a store", NOT_FOUND

@@ -43,6 +43,13 @@ class RunProgress:
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5)
             self._task = self._bar.add_task(what, total=size, rate="")
 
+    def resize(self, size: int) -> None:
+        """Say how much there is to do, once that is known."""
+        if size != self._size:
+            self._size = size
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, total=size)
+
     def update(self, done_bytes: int, records: int) -> None:
         """Say how far it is."""
         if not self._shown:

@@ -229,22 +229,3 @@ def _zeros_from(file: Any, size: int) -> int:
 def segment_paths(directory: Path) -> list[Path]:
     """The segment files of one log's directory, oldest first."""
     return sorted(path for path in directory.glob("*.seg") if path.stem.isdigit())
-
-
-def damaged_headers(directory: Path, stream: str, shard_id: str) -> list[dict[str, Any]]:
-    """The segments of one log whose header is damaged, so that the log reads as if they were not there.
-
-    A header that was being written when the power went is none of them: of it some sectors are still zero.
-    """
-    rows = []
-    for path in segment_paths(directory) if directory.is_dir() else ():
-        with open(path, "rb") as file:
-            header = file.read(HEADER_SIZE)
-        torn = len(header) < HEADER_SIZE or not any(header[:512]) or not any(header[_CHECK_OFFSET:])
-        stored = 0 if torn else struct.unpack_from("<Q", header, _CHECK_OFFSET)[0]
-        if torn or xxhash.xxh3_64_intdigest(header[:_CHECK_OFFSET]) == stored:
-            continue
-        where = {"stream": stream, "shard_id": shard_id, "segment": int(path.stem), "file_offset": 0}
-        unknown = ("begin", "end", "first_sequence_number", "last_sequence_number", "records_before", "records_lost")
-        rows.append({**where, "bytes": path.stat().st_size, **dict.fromkeys(unknown)})
-    return rows

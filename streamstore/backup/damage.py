@@ -1,0 +1,191 @@
+"""One log's files against their checks: damaged ranges of frames, hidden and foreign segments, broken indexes.
+
+Knows one log and its directory; reads only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from streamstore import errors, native
+from streamstore.backup import layout
+from streamstore.limits import READ_CHUNK_RECORDS, READ_CHUNK_SIZE
+from streamstore.values import LogState, Segment
+
+Damage = dict[str, Any]
+"""One finding as a plain dict: `kind`, `stream`, `shard_id`, `path`, and for ranges of positions what is hit."""
+
+_INDEX_MAGIC = b"SSIDX\x1a\x0d\x0a"
+_RANGE = ("begin", "end", "first_sequence_number", "last_sequence_number", "records_before", "records_lost")
+
+
+class Part(NamedTuple):
+    """What one segment holds of a log, the epoch there, and how many records come before its end; None if unknown."""
+
+    begin: int
+    end: int
+    epoch: int
+    ordinal: int
+    records_until: int | None
+
+
+class LogFiles(NamedTuple):
+    """A log, what its stream is called, and where its files lie."""
+
+    name: str
+    log: native.Log
+    directory: str
+
+    def path(self, ordinal: int) -> str:
+        return os.path.join(self.directory, f"{ordinal:012d}.seg")
+
+
+def finding(kind: str, name: str, shard_id: str | None, path: str | None, **facts: Any) -> Damage:
+    """A finding with every key there is, so that all look alike."""
+    known = {"segment": 0, "file_offset": 0, "bytes": 0, "message": "", **dict.fromkeys(_RANGE)}
+    return {"kind": kind, "stream": name, "shard_id": shard_id, "path": path, **known, **facts}
+
+
+def parts(state: LogState, live: list[Segment]) -> list[Part]:
+    """The stretches of a log by segment."""
+    # Behind the last segment nothing says how many records there should be.
+    until: list[int | None] = [*[segment.base_ordinal for segment in live[1:]], None][: len(live)]
+    found = [
+        Part(max(segment.base, state.start), min(segment.end, state.visible), segment.epoch, segment.ordinal, records)
+        for segment, records in zip(live, until, strict=True)
+    ]
+    return [part for part in found if part.begin < part.end]
+
+
+def missing(files: LogFiles, state: LogState, live: list[Segment]) -> Iterator[Damage]:
+    """The range between the trim horizon and the first segment, which no part covers."""
+    first = min(live[0].base if live else state.visible, state.visible)
+    if state.start >= first:
+        return
+    index = files.log.shard_index
+    yield finding(
+        "missing",
+        files.name,
+        files.log.shard_id,
+        files.directory,
+        begin=state.start,
+        end=first,
+        bytes=first - state.start,
+        first_sequence_number=native.sequence_number(0, state.start, index),
+        last_sequence_number=native.sequence_number(live[0].epoch if live else state.epoch, first - 8, index),
+        message="no segment holds this range",
+    )
+
+
+def check_part(files: LogFiles, part: Part) -> tuple[list[Damage], dict[str, int]]:
+    """Check every frame of one part: (damaged ranges, totals)."""
+    with suppress(OSError):
+        _read_ahead(files.path(part.ordinal))
+    found, counted = files.log.verify(part.begin, part.end)
+    return [_describe(files, part, each) for each in found], counted
+
+
+def _read_ahead(path: str) -> None:
+    """Have the kernel read the whole file at once: the checks then wait for no single read."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+    finally:
+        os.close(handle)
+
+
+def _describe(files: LogFiles, part: Part, damage: dict[str, int]) -> Damage:
+    """One damaged range: bytes, file, and the lowest and highest sequence number that may be lost in it."""
+    after = damage["next_ordinal"] - 1 if damage["next_ordinal"] else part.records_until
+    before_epoch, after_epoch = _epochs(files.log, part, damage)
+    index, ordinal = files.log.shard_index, damage["segment_ordinal"]
+    return finding(
+        "frames" if ordinal else "missing",
+        files.name,
+        files.log.shard_id,
+        files.path(ordinal) if ordinal else files.directory,
+        begin=damage["begin"],
+        end=damage["end"],
+        bytes=damage["end"] - damage["begin"],
+        segment=ordinal,
+        file_offset=damage["file_offset"],
+        first_sequence_number=native.sequence_number(before_epoch, damage["begin"], index),
+        last_sequence_number=native.sequence_number(after_epoch, max(damage["begin"], damage["end"] - 8), index),
+        records_before=damage["first_ordinal"],
+        records_lost=None if after is None else max(after - damage["first_ordinal"], 0),
+    )
+
+
+def _epochs(log: native.Log, part: Part, damage: dict[str, int]) -> tuple[int, int]:
+    """The epochs of the records next to the damage, so that no number outside of it lies between first and last."""
+    before = after = part.epoch
+    try:
+        begin = log.seek(max(damage["begin"] - READ_CHUNK_SIZE, part.begin))
+        records = log.read(begin, damage["begin"], READ_CHUNK_RECORDS, READ_CHUNK_SIZE)[0]
+        before = records[-1].epoch if records else before
+        records = log.read(damage["end"], 0, 1, READ_CHUNK_SIZE)[0] if damage["end"] < part.end else []
+        after = records[0].epoch if records else after
+    except errors.StreamStoreError:
+        pass  # more damage close by, or no key for what stands there: the segment's own epoch bounds it too
+    return before, max(before, after)
+
+
+def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[Damage]:
+    """Segments whose header is damaged, so that the log reads as if they were not there, or is of another place.
+
+    A header that was being written when the power went is none of them: of it some sectors are still zero.
+    """
+    names = sorted(os.listdir(files.directory)) if os.path.isdir(files.directory) else []
+    for name in names:
+        ordinal = segment_ordinal(name)
+        path = os.path.join(files.directory, name)
+        if not ordinal or os.path.islink(path):
+            continue
+        with open(path, "rb") as file:
+            raw = file.read(layout.HEADER_SIZE)
+        state = layout.header_state(raw)
+        if state == layout.VALID:
+            header = layout.parse_header(raw)
+            place = (store_id, stream_id, files.log.shard_index, ordinal)
+            if (header.store_id, header.stream_id, header.shard, header.ordinal) == place:
+                continue
+            state = "foreign"
+        if state in (layout.DAMAGED, "foreign"):
+            kind, text = (
+                ("foreign", "the file belongs elsewhere, and the log cannot be read while it is here")
+                if state == "foreign"
+                else ("header", "the header is damaged and hides the segment")
+            )
+            size = os.stat(path).st_size
+            yield finding(kind, files.name, files.log.shard_id, path, segment=ordinal, bytes=size, message=text)
+
+
+def segment_ordinal(name: str) -> int:
+    """The ordinal in a segment's file name; 0 where it is none."""
+    stem, _, suffix = name.partition(".")
+    return int(stem) if suffix == "seg" and stem.isdecimal() and 12 <= len(stem) <= 18 else 0
+
+
+def index_damage(files: LogFiles, live: list[Segment]) -> Iterator[Damage]:
+    """Sealed segments with an index that does not hold: no record is hit, and the segment is walked instead."""
+    for segment in live:
+        if not segment.sealed or segment.index_present:
+            continue
+        offset = layout.HEADER_SIZE + segment.end - segment.base
+        with suppress(FileNotFoundError), open(files.path(segment.ordinal), "rb") as file:
+            file.seek(offset)
+            head = file.read(32)
+            facts = int.from_bytes(head[16:24], "little"), int.from_bytes(head[24:32], "little")
+            if head[:8] == _INDEX_MAGIC or facts == (segment.ordinal, segment.end):
+                yield finding(
+                    "index",
+                    files.name,
+                    files.log.shard_id,
+                    files.path(segment.ordinal),
+                    segment=segment.ordinal,
+                    file_offset=offset,
+                    message="the index is damaged; no record is hit",
+                )
