@@ -44,6 +44,7 @@ from streamstore.values import HashRange, PutEntry, SequenceRange
 
 if TYPE_CHECKING:
     import streamstore.aio as aio
+    from streamstore.kinesis.door import boto3_client
 
 __version__ = "0.1.0"
 
@@ -86,6 +87,7 @@ __all__ = [
     "TailMismatchError",
     "TrimmedError",
     "aio",
+    "boto3_client",
     "open",
     "restore",
     "temporary",
@@ -93,8 +95,13 @@ __all__ = [
 ]
 
 
+_LATE = {"aio": "streamstore.aio", "boto3_client": "streamstore.kinesis.door:boto3_client"}
+
+
 def __getattr__(name: str) -> Any:
-    # asyncio is imported for those who use it.
-    if name == "aio":
-        return importlib.import_module("streamstore.aio")
-    raise AttributeError(f"module 'streamstore' has no attribute {name!r}")
+    # What few programs use is imported for those that do.
+    if name not in _LATE:
+        raise AttributeError(f"module 'streamstore' has no attribute {name!r}")
+    module, _, member = _LATE[name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, member) if member else found

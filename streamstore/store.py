@@ -5,11 +5,13 @@ The top of the package: everything below is handed out by it.
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -106,14 +108,15 @@ class Store:
         exist_ok: bool = False,
         max_record_size: int = limits.RECORD_SIZE_DEFAULT,
         segment_size: int | None = None,
+        annotations: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Make a stream and return it; durable at return.
 
         `durability` is the store's default where None. `max_record_size` counts data and key together, up to 1 GiB;
         `segment_size` is the address space a segment file takes: a multiple of 64 KiB, 128 KiB to 3 GiB, 128 MiB where
-        None. Raises
-        StreamExistsError (unless exist_ok, which returns the stream as it is), InvalidArgumentError,
-        InvalidTypeError, ReadOnlyError, StoreFullError.
+        None. `annotations` are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless
+        exist_ok, which returns the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError,
+        StoreFullError.
         """
         wanted = settings.new_stream(
             self._key(name),
@@ -123,6 +126,8 @@ class Store:
             max_record_size=max_record_size,
             segment_size=segment_size,
         )
+        if annotations:
+            wanted = replace(wanted, extra=dict(annotations))
         return self._stream(self.catalog.create(wanted, exist_ok=exist_ok))
 
     def stream(self, name: str) -> Stream:
@@ -187,6 +192,25 @@ class Store:
         if key is None:
             raise StreamNotFoundError(f"there is no stream of number {stream_id}; it may have been deleted")
         return self._stream(state.streams[key])
+
+    def view(self, account: str, region: str) -> Store:
+        """The same open store as another account and region see it; closing one closes all."""
+        twin = copy.copy(self)
+        twin._options = {**self._options, "account": account, "region": region}
+        twin._lock, twin._streams = threading.RLock(), {}
+        settings.check_options(twin._options)
+        native.watch_fork(twin)
+        return twin
+
+    def boto3_client(self, **kwargs: Any) -> Any:
+        """A real boto3 client for Kinesis whose requests this store answers, with no server and no network.
+
+        Keyword arguments are those of boto3.client, without an endpoint; `limits`, `isolate` and `delays_s` are those
+        of the service. Needs the extra `boto3`. Raises InvalidArgumentError.
+        """
+        from streamstore.kinesis.door import client
+
+        return client(self, **kwargs)
 
     def _purge(self, stream: Stream) -> None:
         """Close each log against writers of every process, then remove the files, then say so."""

@@ -1,0 +1,27 @@
+"""What is not here answers with a typed 400 that says so: queues, channels, what the store cannot do."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from streamstore.kinesis import errors
+from streamstore.kinesis.call import Call, Request
+
+
+def queue(call: Call, request: Request) -> NoReturn:
+    raise errors.invalid(
+        f"{call.operation} is not supported by streamstore over the Kinesis API. Nothing was done; in Python, "
+        "store.queue() is a durable queue."
+    )
+
+
+def channel(call: Call, request: Request) -> NoReturn:
+    raise errors.invalid(f"{call.operation} is not supported by streamstore: it has no channels. Nothing was done.")
+
+
+def store(call: Call, request: Request) -> NoReturn:
+    raise errors.invalid(f"{call.operation} is not supported by this version of streamstore. Nothing was done.")
+
+
+def list_channels(call: Call, request: Request) -> dict[str, Any]:
+    return {"ChannelSummaries": []}

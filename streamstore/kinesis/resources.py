@@ -1,0 +1,53 @@
+"""What an ARN names: a stream, or a consumer of one; where its tags and its policy are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streamstore import Stream
+from streamstore.kinesis import arns, errors
+from streamstore.kinesis.call import Call
+from streamstore.kinesis.settings import Settings
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A stream, or with a `consumer` name, a consumer of it."""
+
+    stream: Stream
+    consumer: str = ""
+
+    @property
+    def what(self) -> str:
+        return f"consumer {self.consumer}" if self.consumer else f"stream {self.stream.name}"
+
+    def tags(self, kept: Settings) -> dict[str, str]:
+        return dict(kept.consumers[self.consumer].get("tags", {})) if self.consumer else kept.tags
+
+    def set_tags(self, kept: Settings, tags: dict[str, str]) -> None:
+        if self.consumer:
+            kept.consumers[self.consumer] = {**kept.consumers[self.consumer], "tags": tags}
+        else:
+            kept.tags = tags
+
+    def policy(self, kept: Settings) -> str:
+        return str(kept.consumers[self.consumer].get("policy", "")) if self.consumer else kept.policy
+
+    def set_policy(self, kept: Settings, policy: str) -> None:
+        if self.consumer:
+            kept.consumers[self.consumer] = {**kept.consumers[self.consumer], "policy": policy}
+        else:
+            kept.policy = policy
+
+
+def find(call: Call, arn: str) -> Resource:
+    """The resource of an ARN; ResourceNotFoundException where there is none (channels and queues never are)."""
+    if (consumer := arns.parse_consumer(arn)) is not None:
+        stream = call.stream_of(call.parse_stream_arn(consumer.stream))
+        kept = call.settings(stream).consumers.get(consumer.name)
+        if kept is None or kept["created_ms"] // 1000 != consumer.created_s:
+            raise errors.not_found(f"Consumer {consumer.name}, account {call.account} not found.")
+        return Resource(stream, consumer.name)
+    if arns.parse_stream(arn) is not None:
+        return Resource(call.stream_of(call.parse_stream_arn(arn)))
+    raise errors.not_found(f"Resource {arn} not found.")
