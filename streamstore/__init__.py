@@ -45,6 +45,7 @@ from streamstore.values import HashRange, PutEntry, SequenceRange
 if TYPE_CHECKING:
     import streamstore.aio as aio
     from streamstore.kinesis.door import boto3_client
+    from streamstore.queue import Queue
 
 __version__ = "0.1.0"
 
@@ -65,6 +66,7 @@ __all__ = [
     "PutEntry",
     "PutResult",
     "PutResults",
+    "Queue",
     "ReadOnlyError",
     "Reader",
     "Record",
@@ -95,7 +97,11 @@ __all__ = [
 ]
 
 
-_LATE = {"aio": "streamstore.aio", "boto3_client": "streamstore.kinesis.door:boto3_client"}
+_LATE = {
+    "aio": "streamstore.aio",
+    "boto3_client": "streamstore.kinesis.door:boto3_client",
+    "Queue": "streamstore.queue:Queue",
+}
 
 
 def __getattr__(name: str) -> Any:

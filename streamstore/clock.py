@@ -59,3 +59,17 @@ def timeout_us(seconds: float | None) -> int:
 def monotonic_us() -> int:
     """Microseconds of a clock that never goes back, for timeouts."""
     return time.monotonic_ns() // 1000
+
+
+def boot_us() -> int:
+    """Microseconds of the clock that starts at boot and runs on while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+
+
+def boot_id() -> str:
+    """What tells this boot of the machine from every other; "" where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

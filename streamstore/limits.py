@@ -47,3 +47,16 @@ WAIT_SLICE_US = 500_000
 
 # A clock beyond this (the year 2100) is not believed when epochs are made.
 EPOCH_CLOCK_END_US = 4_102_444_800_000_000
+
+MICROSECONDS = 1_000_000
+
+# A journal is snapshotted once its active segment is larger than this.
+JOURNAL_ROLL_SIZE = 512 * KIB
+JOURNAL_RECORD_SIZE_MAX = 256 * MIB
+
+# Queues (checked by `queue`).
+QUEUE_VISIBILITY_MAX_S = 43_200
+QUEUE_RECEIVES_MAX = 1_000
+QUEUE_SEGMENT_SIZE = 16 * MIB
+QUEUE_HELD_MAX = 10_000
+QUEUE_REASON_CHARACTERS_MAX = 500

@@ -11,9 +11,10 @@ import shutil
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
@@ -23,9 +24,11 @@ from streamstore.stream import Stream
 
 if TYPE_CHECKING:
     from streamstore.backup import SnapshotResult
+    from streamstore.queue import Queue
 
 _reopened: weakref.WeakValueDictionary[tuple[Any, ...], Store] = weakref.WeakValueDictionary()
 _reopened_lock = threading.Lock()
+_T = TypeVar("_T")
 
 
 class Store:
@@ -39,6 +42,7 @@ class Store:
         self._options = options
         self._lock = threading.RLock()
         self._streams: dict[int, Stream] = {}
+        self.parts: dict[str, Any] = {}  # what the levels above keep one of for this store
         self._store_id: str | None = None
         self.attachment = native.Attachment(
             path,
@@ -86,8 +90,21 @@ class Store:
         return str(self._options["region"])
 
     @property
+    def durability(self) -> str:
+        """What new streams get unless they say otherwise."""
+        return str(self._options["durability"])
+
+    @property
     def closed(self) -> bool:
         return self.attachment.closed
+
+    def part(self, name: str, make: Callable[[], _T]) -> _T:
+        """What `make` made for that name when it was asked for first in this process."""
+        with self._lock:
+            if name not in self.parts:
+                self.parts[name] = make()
+            found: _T = self.parts[name]
+            return found
 
     def _key(self, name: str) -> Key:
         if not isinstance(name, str):
@@ -154,7 +171,9 @@ class Store:
         """The names of the streams of this account and region, sorted."""
         state = self.catalog.refresh()
         return sorted(
-            name for account, region, name in state.streams if (account, region) == (self.account, self.region)
+            name
+            for account, region, name in state.streams
+            if (account, region) == (self.account, self.region) and "/" not in name  # those are the store's own
         )
 
     def delete_stream(self, name: str) -> None:
@@ -163,9 +182,16 @@ class Store:
         Whoever still has it, in any process, gets StreamNotFoundError. A stream made later under the same name is
         another one, and reuses no sequence number. Raises StreamNotFoundError, ReadOnlyError.
         """
+        self._delete(self.stream(name))
+
+    def delete_stream_of(self, stream_id: int) -> None:
+        """Delete the stream of that number, if it is there: also those of the store's own."""
+        with suppress(StreamNotFoundError):
+            self._delete(self.stream_by_id(stream_id))
+
+    def _delete(self, stream: Stream) -> None:
         if self.attachment.read_only:
             raise ReadOnlyError(f"{self.path} is open read-only")
-        stream = self.stream(name)
         info = stream.info
         epoch = max(stream.highest_epoch(stream.written()), self.attachment.epoch_counter())
         self.attachment.raise_epoch(epoch)
@@ -226,6 +252,42 @@ class Store:
             epoch = max(state.epoch_floor, self.attachment.epoch_counter())
             shutil.rmtree(self.attachment.stream_directory(stream_id), ignore_errors=True)
             self.catalog.purged(stream_id, epoch)
+
+    # --- queues -----------------------------------------------------------------------------------------------------
+
+    def queue(self, name: str, **options: Any) -> Queue:
+        """The queue of that name, made with a stream of its own (of the same name) where it is not there.
+
+        Options: visibility (seconds, 30), max_receive_count (6; 0 = no dead letters), codec ("msgpack", "json",
+        "bytes", or a pair of callables), key_order, dedup_window (seconds), max_records, max_bytes, on_full ("block" or
+        "error"), shard_count, durability, max_record_size. Nothing unacknowledged expires. Raises StreamExistsError
+        where a stream of that name is no queue's, InvalidArgumentError, InvalidTypeError.
+        """
+        from streamstore.queue import queue
+
+        return queue.own(self, name, options)
+
+    def create_queue(self, name: str, stream: str, **options: Any) -> Queue:
+        """Make a queue over a stream that is there; its retention wins, and what expires unacknowledged is counted.
+
+        Options as for `queue`, and start: "LATEST", "TRIM_HORIZON" or a time. Raises StreamExistsError,
+        StreamNotFoundError, InvalidArgumentError, InvalidTypeError.
+        """
+        from streamstore.queue import queue
+
+        return queue.over(self, name, stream, options)
+
+    def list_queues(self) -> list[str]:
+        """The names of the queues of this account and region, sorted."""
+        from streamstore.queue import attach
+
+        return attach.names(self)
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue, and its messages where its stream is its own. Raises StreamNotFoundError."""
+        from streamstore.queue import attach
+
+        attach.delete(self, name)
 
     # --- the whole --------------------------------------------------------------------------------------------------
 

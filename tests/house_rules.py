@@ -33,6 +33,7 @@ LEVELS: dict[str, float] = {
     "events": 1.5,  # what the catalog's log says, and what follows from it
     "shard": 2,
     "catalog": 2,
+    "journal": 2,  # one log of events that several processes fold
     "reader": 2,  # follows many shards by what native and iterators give
     "settings": 1.6,
     "stream": 3,

@@ -1,0 +1,126 @@
+"""A journal: a log of events that every process of a store folds into the same state, changed by compare-and-append.
+
+decide from the state, append with the folded tail expected; whoever was overtaken folds what is new and decides
+again. A long one is rolled: a snapshot begins the next segment, and what was before it goes. Knows bytes, not what
+they mean. Its log shows what is published (it is never a `sync` one); who needs an event durable syncs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from streamstore import limits, native
+from streamstore.errors import TailMismatchError, TrimmedError
+
+_ROLL_LOOK_SIZE = 64 * limits.KIB
+
+
+class Folded(Protocol):
+    """What a journal keeps: a state that events change."""
+
+    def fold(self, event: bytes) -> None: ...
+    def snapshot(self) -> bytes:
+        """An event that makes the whole state out of any other."""
+
+
+F = TypeVar("F", bound=Folded)
+
+
+class Journal(Generic[F]):
+    """One process's view of a journal. Callers hold `lock` around everything but `sync`; goes on after a fork.
+
+    `state` is valid up to `tail`; a forked child and a handle that fell behind a trim get a new one.
+    """
+
+    def __init__(self, attach: Callable[[], native.Log], new: Callable[[], F]) -> None:
+        self._attach = attach
+        self._new = new
+        self._after_fork()
+        native.watch_fork(self)
+
+    def _after_fork(self) -> None:
+        self.lock = threading.Lock()
+        self.log: native.Log | None = None
+        self.state = self._new()
+        self.tail = 0
+        self._look_at = 0
+        self._snapshot_size = 0
+
+    def open(self) -> native.Log:
+        """The log, with everything published folded in when it is opened here. Raises what attaching raises."""
+        if self.log is None:
+            log = self._attach()
+            self.tail = log.state().start
+            self.log = log
+            self.refresh()
+        return self.log
+
+    def refresh(self) -> bool:
+        """Fold what is new; True where anything was."""
+        log = self.open()
+        visible = log.visible()
+        if self.tail >= visible:
+            return False
+        while self.tail < visible:
+            size = min(max(visible - self.tail, 4 * limits.KIB), limits.READ_CHUNK_SIZE)
+            records, position, seen, _, status, _, _ = log.read(self.tail, 0, limits.READ_CHUNK_RECORDS, size)
+            for record in records:
+                self.state.fold(record.data)
+            if status & 0xFF == native.TRIMMED:
+                # Somebody snapshotted and trimmed behind our back: the snapshot is all we need.
+                self.state = self._new()
+                self.tail = log.state().start
+            elif status:
+                raise native.error_for(status, log.shard_id)
+            else:
+                self.tail = position if position > self.tail else seen
+        return True
+
+    def append(self, event: bytes) -> bool:
+        """Publish and fold an event; False, with what came in between folded, where it was decided from an old state.
+
+        Raises StoreFullError, StaleHandleError, ClosedError, ReadOnlyError; nothing was published then.
+        """
+        tail = self.open().append_event(event, self.tail)
+        if not tail:
+            self.refresh()
+            return False
+        self.tail = tail
+        self.state.fold(event)
+        if tail > self._look_at:
+            self._roll_if_long()
+        return True
+
+    def sync(self, tail: int) -> None:
+        """Return once every event before `tail` is durable; concurrent callers share a sync. Needs no lock."""
+        log = self.log
+        if log is not None:
+            log.sync(tail)
+
+    def _roll_if_long(self) -> None:
+        log = self.open()
+        state = log.state()
+        # A snapshot as long as what it replaces would be written again and again.
+        if state.tail - state.segment_base > max(limits.JOURNAL_ROLL_SIZE, 4 * self._snapshot_size):
+            self.roll()
+        self._look_at = self.tail + _ROLL_LOOK_SIZE
+
+    def roll(self) -> None:
+        """Begin a new segment with a snapshot, durable at return, and let go of all before it."""
+        log = self.open()
+        try:
+            log.roll(self.tail)
+            self.refresh()
+            snapshot = self.state.snapshot()
+            tail = log.append_event(snapshot, self.tail)
+            if not tail:
+                return  # an event came first: the next roll is not far
+            self.tail = tail
+            self._snapshot_size = len(snapshot)
+            log.sync(tail)
+            # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else.
+            log.trim(log.state().segment_base)
+        except (TailMismatchError, TrimmedError):
+            return  # another process is at it

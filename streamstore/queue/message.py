@@ -1,0 +1,144 @@
+"""A message: one delivery of one record, and what its receiver can say about it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from streamstore import clock
+from streamstore.errors import StaleReceiptError
+from streamstore.native import Record, sequence_number
+
+if TYPE_CHECKING:
+    from streamstore.queue.queue import Queue
+
+_OPEN, _ACKED, _GIVEN_BACK = 0, 1, 2
+
+
+class Message:
+    """One delivery. As a context manager it is acknowledged on success and given back on an exception, and extended
+    while the block runs.
+
+    Made by `queue.get`. Any thread; belongs to the process that received it.
+    """
+
+    __slots__ = ("_body", "_decoded", "_settled", "first_us", "name", "number", "queue", "receives", "record")
+
+    def __init__(self, queue: Queue, record: Record, name: int, number: int, receives: int, first_us: int) -> None:
+        self.queue = queue
+        self.record = record
+        self.name = name
+        self.number = number
+        self.receives = receives
+        self.first_us = first_us
+        self._settled = _OPEN
+        self._decoded = False
+        self._body: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Message {self.id} of {self.queue.name!r}, received {self.receives} time{'s' * (self.receives != 1)}>"
+
+    @property
+    def body(self) -> Any:
+        """What was put, decoded at the first look. Raises what the codec raises; the message can still be settled."""
+        if not self._decoded:
+            self._body = self.queue.codec.decode(self.record.data)
+            self._decoded = True
+        return self._body
+
+    @property
+    def data(self) -> bytes:
+        """The body as it is stored."""
+        return self.record.data
+
+    @property
+    def id(self) -> str:
+        """The message's own number, the same in every delivery: its record's sequence number."""
+        return sequence_number(self.record.epoch, self.name & 0xFFFF_FFFF_FFFF_FFFF, self.name >> 64)
+
+    @property
+    def receipt(self) -> str:
+        """What names this delivery, in text, for `queue.ack(receipt)` in any process."""
+        return f"{self.name >> 64}-{self.name & 0xFFFF_FFFF_FFFF_FFFF}-{self.number}"
+
+    @property
+    def key(self) -> str | None:
+        return self.record.partition_key
+
+    @property
+    def receive_count(self) -> int:
+        """How often it was received, this time included (since it was restored, if it was)."""
+        return self.receives
+
+    @property
+    def first_received(self) -> datetime:
+        """When it was received first."""
+        return clock.to_datetime(self.first_us)
+
+    @property
+    def put_time(self) -> datetime:
+        """When it was put."""
+        return self.record.arrival_time
+
+    def ack(self) -> None:
+        """It is done and never comes again; as durable at return as the stream. Again is no error.
+
+        Raises StaleReceiptError where it was delivered again since, or became a dead letter.
+        """
+        if self._settled != _ACKED:
+            self._check()
+            self.queue.engine.acknowledge(((self.name, self.number),))
+            self._settled = _ACKED
+
+    def nack(self, delay: float = 0) -> None:
+        """Give it back: it comes again, after `delay` seconds (0 to 43,200), or becomes a dead letter where it was
+        received `max_receive_count` times. Raises StaleReceiptError.
+        """
+        self._check()
+        self.queue.give_back(self, delay)
+        self._settled = _GIVEN_BACK
+
+    def dead(self, reason: str = "") -> None:
+        """Make a dead letter of it at once: no receive will help. Durable as an ack. Raises StaleReceiptError."""
+        self._check()
+        self.queue.engine.kill(((self.name, self.number),), reason)
+        self._settled = _GIVEN_BACK
+
+    def extend(self, seconds: float) -> None:
+        """Keep it for `seconds` from now (0 to 43,200). Never synced. Raises StaleReceiptError."""
+        self._check()
+        self.queue.extend(self, seconds)
+
+    @property
+    def settled(self) -> bool:
+        """Was it acknowledged, given back or killed, by this object?"""
+        return self._settled != _OPEN
+
+    def mark_acked(self) -> None:
+        """It was acknowledged together with others."""
+        self._settled = _ACKED
+
+    def _check(self) -> None:
+        if self._settled:
+            raise StaleReceiptError(
+                f"{self!r} was {'acknowledged' if self._settled == _ACKED else 'given back'} already"
+            )
+
+    def __enter__(self) -> Message:
+        self.queue.heart.watch(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.queue.heart.forget(self)
+        if self._settled:
+            return
+        if error is None:
+            self.ack()
+            return
+        try:
+            self.nack()
+        except StaleReceiptError:
+            return  # somebody else has it: what went wrong in the block matters more
