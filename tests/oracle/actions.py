@@ -75,4 +75,25 @@ def seal(store: streamstore.Store, shard: int) -> None:
     store.stream(NAME).log(shard).roll()
 
 
-ACTIONS = {action.__name__: action for action in (put, put_many, append, read, clear, flush, seal)}
+def keep_for(store: streamstore.Store, us: int) -> None:
+    """Set the retention, down to what no caller may ask for."""
+    stream = store.stream(NAME)
+    store.catalog.publish("alter", stream.info, set={"retention_us": us})
+    stream.horizon.forget()
+
+
+def set_clock(store: streamstore.Store, wall_us: int, jump_us: int) -> None:
+    """Let the wall clock stand at a time, and be so far ahead of where the boot clock lets expect it."""
+    store.clock.wall = lambda: wall_us
+    store.clock.jump = lambda: jump_us
+    store.clock.forget()
+    store.stream(NAME).horizon.forget()
+
+
+def snapshot(store: streamstore.Store, target: str) -> None:
+    """Copy the whole store."""
+    store.snapshot(target)
+
+
+_ALL = (put, put_many, append, read, clear, flush, seal, keep_for, set_clock, snapshot)
+ACTIONS = {action.__name__: action for action in _ALL}

@@ -73,6 +73,13 @@ class Base(RuleBasedStateMachine):
         self.store = streamstore.open(self.path)
         self.create()
         self.child.do("open", self.path)
+        self.after_open()
+
+    def before_close(self) -> None:
+        """Called when this process is about to let go of the store."""
+
+    def after_open(self) -> None:
+        """Called when both processes have opened the store."""
 
     def create(self) -> None:
         """The stream, and nothing expected in it."""

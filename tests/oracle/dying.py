@@ -59,15 +59,18 @@ class Dying(Writing):
         self.kill_over(seed, count)
         self.child = spare_child()
         self.child.do("open", self.path)
+        self.after_open()
 
     @rule(seed=SEEDS, count=st.integers(0, 12))
     def everybody_dies(self, seed: int, count: int) -> None:
         """The last process that has the store open dies: the next one recovers it."""
+        self.before_close()
         self.store.close()
         self.kill_over(seed, count)
         self.child = spare_child()
         self.open()
         self.child.do("open", self.path)
+        self.after_open()
 
     @rule(other_too=st.booleans())
     def reopen(self, other_too: bool) -> None:
@@ -75,10 +78,12 @@ class Dying(Writing):
         self.tell(f"reopen, other too: {other_too}")
         if other_too:
             self.child.do("close")
+        self.before_close()
         self.store.close()
         self.open()
         if other_too:
             self.child.do("open", self.path)
+        self.after_open()
 
     def open(self) -> None:
         """The store again, in this process."""
@@ -90,8 +95,10 @@ class Dying(Writing):
         """A stream of the same name is another one, whose numbers are above all of the old one's."""
         self.tell("delete and create again")
         highest = max((int(shard.items[-1].number) for shard in self.expected.shards if shard.items), default=0)
+        self.before_close()  # followers of the old stream
         self.store.delete_stream(NAME)
         self.create()
+        self.after_open()
         entry: Entry = (b"first", "key-0", None)
         told = self.act("here", "put", entry, sync=False)
         if int(told[0][1]) <= highest:

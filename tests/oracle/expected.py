@@ -6,6 +6,7 @@ Knows nothing of the package but the number of hash keys: whatever it says comes
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -65,19 +66,29 @@ class Shard:
     """One shard: what is certain, what is not, and from where on it is kept."""
 
     index: int
-    first: int  # hash keys, both included
-    last: int
+    low: int  # hash keys, both included
+    high: int
     parents: tuple[int, ...] = ()
     closed: bool = False
     items: list[Item] = field(default_factory=list)
     horizon: int = 0  # items[:horizon] are gone
     maybe_horizon: int = 0  # above horizon: a killed process may have cleared up to here
+    oldest_us: int = 0  # what arrived before it is past retention: hidden, but there again if retention is raised
     maybes: list[Maybe] = field(default_factory=list)
+
+    @property
+    def first(self) -> int:
+        """The place of the first item that a read gives."""
+        place = self.horizon
+        now_us = time.time_ns() // 1000  # of what nobody has seen yet it is known that it is new
+        while place < len(self.items) and (self.items[place].arrival_us or now_us) < self.oldest_us:
+            place += 1
+        return place
 
     @property
     def kept(self) -> list[Item]:
         """What a read from the beginning gives."""
-        return self.items[self.horizon :]
+        return self.items[self.first :]
 
     def add(self, item: Item) -> None:
         """Somebody was told that the item stands at the end."""
@@ -94,11 +105,14 @@ class Shard:
         """Hold a read of the whole shard against the lists; what was uncertain and is there is certain from now on."""
         if self.maybe_horizon > self.horizon and not self._begins_with(self.horizon, found):
             self.horizon = self.maybe_horizon  # the clear had gone through
-        place, at = self.horizon, 0
+        begin = place = self.first
+        at = 0
         while at < len(found):
             if place < len(self.items) and self.items[place].number == found[at].number:
                 self._same(self.items[place], found[at])
-                self.maybes = [maybe for maybe in self.maybes if maybe.place > place]
+                # What is not there before it never will be; what may be hidden by retention stays uncertain.
+                hidden = begin if begin > self.horizon or self.oldest_us else -1
+                self.maybes = [maybe for maybe in self.maybes if maybe.place > place or maybe.place <= hidden]
                 place, at = place + 1, at + 1
                 continue
             count = self._take_maybe(place, found[at:])
@@ -153,10 +167,11 @@ class Expected:
         starts = [index * width for index in range(shard_count)] + [KEYS_END]
         self.shards = [Shard(index, starts[index], starts[index + 1] - 1) for index in range(shard_count)]
         self.runs = 0
+        self.oldest_us = 0
 
     def route(self, item: Item) -> Shard:
         """The open shard that takes an item."""
-        return next(s for s in self.shards if not s.closed and s.first <= item.routed_by <= s.last)
+        return next(s for s in self.shards if not s.closed and s.low <= item.routed_by <= s.high)
 
     def put(self, item: Item, shard: int, number: str) -> None:
         """Somebody was told that an item stands in that shard under that number."""
@@ -187,6 +202,12 @@ class Expected:
             lanes[seen.shard].append(seen)
         for shard in self.shards:
             shard.settle(lanes[shard.index])
+
+    def keep_from(self, oldest_us: int) -> None:
+        """What arrived before is past retention."""
+        self.oldest_us = oldest_us
+        for shard in self.shards:
+            shard.oldest_us = oldest_us
 
     @property
     def kept(self) -> list[Item]:

@@ -34,7 +34,7 @@ class Writing(Base):
         chance = random.Random(seed)
         shard = chance.choice([shard for shard in self.expected.shards if not shard.closed])
         entries: list[Entry] = [
-            (data, key, chance.randint(shard.first, shard.last)) for data, key, _ in self.entries(chance, count)
+            (data, key, chance.randint(shard.low, shard.high)) for data, key, _ in self.entries(chance, count)
         ]
         self.tell(f"append {side}: {count} to {shard.index}")
         self.took(entries, self.act(side, "append", shard.index, entries))
