@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from streamstore.backup import restore, verify
+from streamstore.backup import repair, restore, verify
 from streamstore.errors import (
     ClosedError,
     CorruptRangeError,
@@ -91,6 +91,7 @@ __all__ = [
     "aio",
     "boto3_client",
     "open",
+    "repair",
     "restore",
     "temporary",
     "verify",

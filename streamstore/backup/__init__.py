@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from streamstore.backup.repairing import RepairResult, repair
 from streamstore.backup.restoring import restore
 from streamstore.backup.snapshot import SnapshotResult, snapshot
 from streamstore.backup.verifying import Report, verify
 
-__all__ = ["Report", "SnapshotResult", "restore", "snapshot", "verify"]
+__all__ = ["RepairResult", "Report", "SnapshotResult", "repair", "restore", "snapshot", "verify"]

@@ -94,7 +94,7 @@ class Assembly:
         place of its own. The file is as long as a writer would have made it, zero behind; durable at return.
         """
         with self.create(name) as made:
-            done = _copy_range(source, made.handle, size)
+            done = copy_range(source, made.handle, size)
             if done < size:
                 raise StorageError(f"{name}: ends at byte {done} of {size}")
             if header is not None:
@@ -203,7 +203,7 @@ def _require_absent(target: str) -> None:
         raise InvalidArgumentError(f"{target} exists already: a snapshot or restore makes a directory of its own")
 
 
-def _copy_range(source: int, target: int, size: int) -> int:
+def copy_range(source: int, target: int, size: int) -> int:
     done = 0
     by_kernel = True
     while done < size:

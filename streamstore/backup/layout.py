@@ -12,6 +12,7 @@ import xxhash
 MANIFEST_SIZE = 64
 HEADER_SIZE = 4096
 FRAME_SIZE_MIN = 48
+POSITION_FIRST = 64
 DATA, PAD = 1, 4
 FRAME_COUNT_MAX = (1 << 24) - 2  # the ordinal field of a frame
 EPOCH_MAX = (1 << 52) - 1

@@ -27,6 +27,7 @@ VERBS = {
     "stat": "stat:stat",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
+    "repair": "repair:repair",
     "snapshot": "backup:snapshot",
     "restore": "backup:restore",
     "demo": "demo.command:demo",

@@ -1,0 +1,180 @@
+"""The catalog made again: from the events that still hold, and from what every segment says about its stream.
+
+What no event tells any more is taken from the files: a stream that only they know is taken in, where a shard's records
+begin is where its first segment does. What a lost event changed since (a retention, say) is not known to them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgpack
+
+from streamstore import clock, events, limits, native
+from streamstore.backup import damage, layout, strays
+from streamstore.errors import FormatVersionError
+from streamstore.events import State, StreamInfo
+
+_FIELDS = (
+    "id",
+    "name",
+    "account",
+    "region",
+    "uniform",
+    "retention_hours",
+    "durability",
+    "max_record_size",
+    "segment_size",
+    "created_us",
+)
+
+
+@dataclass
+class Rebuilt:
+    """The state as far as it is known, where a new catalog segment may begin, and what is to be said about it."""
+
+    state: State = field(default_factory=State)
+    base: int = layout.POSITION_FIRST
+    ordinal: int = 1
+    epoch: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def rebuild(path: str) -> Rebuilt:
+    """Fold what holds of the catalog's events, then take in what the segments of the streams say."""
+    found = Rebuilt()
+    _fold_events(os.path.join(path, "catalog"), found)
+    _take_in_streams(path, found)
+    found.epoch = max(found.epoch, found.state.epoch_floor, clock.now_us())
+    found.state.epoch_floor = min(found.epoch, layout.EPOCH_MAX - 1)
+    return found
+
+
+def _fold_events(directory: str, found: Rebuilt) -> None:
+    live: list[tuple[layout.Header, bytes]] = []
+    for path, raw in _segment_files(directory):
+        ordinal = damage.segment_ordinal(os.path.basename(path))
+        found.ordinal = max(found.ordinal, ordinal + 1)
+        if layout.header_state(raw) != layout.VALID:
+            continue
+        header = layout.parse_header(raw)
+        found.epoch = max(found.epoch, header.epoch)
+        found.base = max(found.base, header.base + len(raw))
+        while live and live[-1][0].base >= header.base:
+            live.pop()
+        live.append((header, raw))
+    found.base = (found.base + 65535) // 65536 * 65536
+    refused = 0
+    for at, (header, raw) in enumerate(live):
+        end = live[at + 1][0].base if at + 1 < len(live) else 1 << 62
+        for data in _events(header, raw, end):
+            try:
+                events.fold(found.state, data)
+            except FormatVersionError:
+                refused += 1
+    if refused:
+        found.notes.append(f"{refused} event(s) of the catalog could not be used")
+
+
+def _segment_files(directory: str) -> Iterator[tuple[str, bytes]]:
+    for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else ():
+        if damage.segment_ordinal(name):
+            with open(os.path.join(directory, name), "rb") as file:
+                yield file.name, file.read()
+
+
+def _events(header: layout.Header, raw: bytes, end: int) -> Iterator[bytes]:
+    """The data of the frames that hold, damaged stretches passed over."""
+    offset = layout.HEADER_SIZE
+    limit = min(len(raw), layout.HEADER_SIZE + end - header.base)
+    while offset + layout.FRAME_SIZE_MIN <= limit:
+        position = header.base + offset - layout.HEADER_SIZE
+        size = int.from_bytes(raw[offset + 4 : offset + 8], "little")
+        record = None
+        if layout.FRAME_SIZE_MIN <= size <= limit - offset and any(raw[offset + 8 : offset + 16]):
+            record = native.decode_frame(raw[offset : offset + size], position, header.base_ordinal, header.salt)
+        if record is None:
+            offset += 8
+            continue
+        if record["type"] == layout.DATA:
+            begin = offset + record["data_offset"]
+            yield raw[begin : begin + record["data_size"]]
+        offset += size
+
+
+# --- what the segments say ------------------------------------------------------------------------------------------
+
+
+def _take_in_streams(path: str, found: Rebuilt) -> None:
+    state = found.state
+    shards: dict[int, dict[int, list[layout.Header]]] = {}
+    for stream_id, index, directory in strays.log_directories(path):
+        headers = list(_headers(directory))
+        shards.setdefault(stream_id, {})[index] = headers
+        found.epoch = max([found.epoch, *(header.epoch for header in headers)])
+        state.next_id = max(state.next_id, stream_id + 1)
+    known = {info.id: info for info in state.streams.values()}
+    for stream_id, logs in shards.items():
+        starts = {index: headers[0].base for index, headers in logs.items() if headers and headers[0].base > 64}
+        if stream_id in known:
+            info = known[stream_id]
+            moved = {index: max(start, info.starts.get(index, 0)) for index, start in starts.items()}
+            state.put(replace(info, starts={**info.starts, **moved}))
+        elif stream_id not in state.deleting:
+            _adopt(stream_id, logs, starts, found)
+
+
+def _headers(directory: str) -> Iterator[layout.Header]:
+    for name in sorted(os.listdir(directory)):
+        if damage.segment_ordinal(name):
+            with open(os.path.join(directory, name), "rb") as file:
+                raw = file.read(layout.HEADER_SIZE)
+            if layout.header_state(raw) == layout.VALID:
+                yield layout.parse_header(raw)
+
+
+def _adopt(stream_id: int, logs: dict[int, list[layout.Header]], starts: dict[int, int], found: Rebuilt) -> None:
+    said = [facts for headers in logs.values() for header in headers if (facts := _description(header, stream_id))]
+    if not said:
+        found.notes.append(f"streams/{stream_id}: no segment says which stream it is; left alone")
+        return
+    # The newest settings stand in the newest segment; the name is the same in all.
+    newest = max(said, key=lambda facts: facts["_created_us"])
+    values = {name: newest[name] for name in _FIELDS}
+    name = values["name"]
+    if (values["account"], values["region"], name) in found.state.streams:
+        values["name"] = f"{name[:100]}.recovered-{stream_id}"
+        found.notes.append(f"stream {stream_id} was called {name!r}, as another one is: it is {values['name']!r} now")
+    shards = _lineage(newest["uniform"], logs, stream_id, found)
+    found.state.put(StreamInfo.from_map({**values, "epoch_floor": 0, "starts": starts, **shards}))
+    found.notes.append(f"stream {values['name']!r} (id {stream_id}) was taken in from its segments")
+
+
+def _lineage(uniform: int, logs: dict[int, list[layout.Header]], stream_id: int, found: Rebuilt) -> dict[str, Any]:
+    """Shards that a split or merge made are found again when the close frames of their parents are: whoever opens the
+    store carries those steps out.
+    """
+    extra = sorted(index for index in logs if index >= uniform)
+    if extra:
+        found.notes.append(f"streams/{stream_id}: shards {extra} come back with the reshards that made them")
+    return {}
+
+
+def _description(header: layout.Header, stream_id: int) -> dict[str, Any] | None:
+    try:
+        facts = msgpack.unpackb(header.description, strict_map_key=False)
+    except Exception:  # whatever the bytes are, they say nothing
+        return None
+    if not isinstance(facts, dict) or facts.get("id") != stream_id or not all(name in facts for name in _FIELDS):
+        return None
+    usable = (
+        all(isinstance(facts[name], str) for name in ("name", "account", "region", "durability"))
+        and all(type(facts[name]) is int for name in _FIELDS if name not in ("name", "account", "region", "durability"))
+        and bool(limits.STREAM_NAME.match(facts["name"]))
+        and facts["durability"] in limits.DURABILITIES
+        and 0 < facts["uniform"] <= limits.SHARD_COUNT_MAX
+    )
+    return {**facts, "_created_us": header.created_us} if usable else None
