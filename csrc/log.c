@@ -60,7 +60,7 @@ static ss_status check_options(const ss_log_options *options)
     if (options->record_size_max > RECORD_SIZE_LIMIT || options->description_size > SS_DESCRIPTION_SIZE_MAX)
         return SS_INVALID;
     if (options->start_position % 8 || options->epoch_floor > FRAME_EPOCH_MAX ||
-        options->reserve_size > SEGMENT_SIZE_MIN / 2)
+        options->arrival_floor_us > FRAME_BITS_52 || options->reserve_size > SEGMENT_SIZE_MIN / 2)
         return SS_INVALID;
     return SS_OK;
 }
@@ -99,6 +99,8 @@ static ss_status set_options(ss_log *log, const ss_log_options *options)
         log->epoch_floor = options->epoch_floor;
     if (options->start_position > log->start_position)
         log->start_position = options->start_position;
+    if (options->arrival_floor_us > log->arrival_floor_us)
+        log->arrival_floor_us = options->arrival_floor_us;
     if (log->reserve_size != options->reserve_size)
         log->reserve_size = options->reserve_size;
     atomic_store_explicit(&log->attached, 1, memory_order_release);

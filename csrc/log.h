@@ -59,6 +59,7 @@ struct ss_log {
     uint64_t record_size_max;
     uint64_t epoch_floor;
     uint64_t start_position;
+    uint64_t arrival_floor_us;
     uint64_t reserve_size;
     _Atomic int attached; /* the options below and above came from the caller; else defaults stand here */
     uint8_t *description;

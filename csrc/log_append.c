@@ -35,7 +35,7 @@ static ss_status sizes(const ss_log *log, const ss_entry *entries, size_t count,
 /* Give the file blocks up to file offset `needed`. The step doubles with what the segment holds, so a shard of one
  * small record costs
  * 64 KiB and a busy one a call in 32 MiB. */
-static ss_status allocate(ss_log *log, uint64_t needed)
+static ss_status allocate(ss_log *log, uint64_t needed, int exact)
 {
     ss_control_entry *entry = log->entry;
     uint64_t allocated = atomic_load(&entry->allocated), limit = log->writer->facts.map_size;
@@ -45,6 +45,8 @@ static ss_status allocate(ss_log *log, uint64_t needed)
     uint64_t wanted = allocated + step;
     if (wanted < needed)
         wanted = (needed + ALLOCATE_STEP_MIN - 1) & ~(ALLOCATE_STEP_MIN - 1);
+    if (exact) /* nothing follows */
+        wanted = (needed + 4095) & ~UINT64_C(4095);
     if (wanted > limit)
         wanted = limit;
     assert(needed <= wanted);
@@ -202,7 +204,7 @@ static ss_status begin_epoch(ss_log *log, uint64_t size)
             return status;
         uint64_t end = ss_segment_offset(log->writer, tail) + FRAME_BODY;
         if (room_for(log, FRAME_BODY + size, 1)) {
-            if (end > atomic_load(&entry->allocated) && (status = allocate(log, end)) != SS_OK)
+            if (end > atomic_load(&entry->allocated) && (status = allocate(log, end, 0)) != SS_OK)
                 return status;
             if (!by_pwrite(log, FRAME_BODY) && (status = populate(log, end)) != SS_OK)
                 return status;
@@ -224,6 +226,7 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
     ss_status status = SS_OK;
     int try_only = (flags & SS_APPEND_TRY) != 0, may_spend = (flags & SS_APPEND_RESERVE) != 0;
     uint64_t room = size + (may_spend ? 0 : log->reserve_size);
+    uint64_t first = flags & SS_APPEND_CLOSE ? 0 : room; /* what a new segment is given at once */
     if (atomic_load_explicit(&entry->state, memory_order_relaxed) != SS_LOG_READY) {
         if (atomic_load(&entry->state) == SS_LOG_RETIRED)
             return SS_SHARD_CLOSED;
@@ -252,9 +255,9 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
                 return status;
             if (atomic_load(&entry->closed))
                 return SS_SHARD_CLOSED;
-            status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), room);
+            status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), first);
         } else if (fresh) {
-            status = begin_epoch(log, room);
+            status = begin_epoch(log, first);
         } else {
             status = ss_log_roll_writer(log);
         }
@@ -264,14 +267,14 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
     if (!room_for(log, room, count)) {
         if (try_only)
             return SS_WOULD_BLOCK;
-        if ((status = ss_log_roll_to(log, atomic_load(&entry->tail), atomic_load(&entry->epoch), room)) != SS_OK)
+        if ((status = ss_log_roll_to(log, atomic_load(&entry->tail), atomic_load(&entry->epoch), first)) != SS_OK)
             return status;
     }
     uint64_t end = ss_segment_offset(log->writer, atomic_load(&entry->tail)) + size, wanted = end - size + room;
     if (wanted > atomic_load(&entry->allocated)) {
         if (try_only)
             return SS_WOULD_BLOCK;
-        if ((status = allocate(log, wanted)) != SS_OK)
+        if ((status = allocate(log, wanted, flags & SS_APPEND_CLOSE)) != SS_OK)
             return status;
     }
     if (by_pwrite(log, size))
@@ -283,6 +286,17 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
         status = populate(log, end);
     }
     return status;
+}
+
+/* The close frame stands alone in its segment: all before it is sealed, and can be compacted and trimmed as any. */
+static ss_status prepare_close(ss_log *log, uint64_t size)
+{
+    ss_control_entry *entry = log->entry;
+    uint64_t tail = atomic_load(&entry->tail);
+    if (tail == atomic_load(&entry->segment_base))
+        return SS_OK;
+    ss_status status = ss_log_roll_to(log, tail, atomic_load(&entry->epoch), 0);
+    return status == SS_OK ? prepare(log, size, 1, SS_APPEND_CLOSE) : status;
 }
 
 static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uint64_t size, uint64_t *positions,
@@ -396,6 +410,8 @@ ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entri
     /* What frees space must be told on a full disk too: the store keeps a file to give up for it. */
     if (ss_status_code(status) == SS_FULL && flags & SS_APPEND_RESERVE && ss_reserve_spend(log->store->root) == SS_OK)
         status = prepare(log, size, count, flags);
+    if (status == SS_OK && flags & SS_APPEND_CLOSE)
+        status = prepare_close(log, size);
     if (status == SS_OK) {
         if (flags & SS_APPEND_CLOSE) {
             status = append_marker(log, SS_FRAME_CLOSE, atomic_load(&log->entry->epoch), entries, out);

@@ -52,7 +52,9 @@ static void enter(ss_recovery_walk *r)
     SS_KILLPOINT("recover-entering");
     atomic_store(&entry->record_count, r->records);
     atomic_store(&entry->durable_records, r->records);
-    atomic_store(&entry->last_arrival_us, r->arrival_us);
+    /* what a parent's last record says bounds a log that has none itself */
+    uint64_t floor = r->log->arrival_floor_us;
+    atomic_store(&entry->last_arrival_us, r->arrival_us > floor ? r->arrival_us : floor);
     atomic_store(&entry->last_frame, r->last_frame);
     atomic_store(&entry->epoch, r->epoch);
     atomic_store(&entry->closed, (uint32_t)r->closed);

@@ -108,7 +108,8 @@ typedef struct {
     uint64_t start_position;   /* trim horizon known to the catalog; 0 = none */
     const uint8_t *description;
     size_t description_size;
-    uint64_t reserve_size; /* bytes that stay allocated behind every append without SS_APPEND_RESERVE; 0 = none */
+    uint64_t arrival_floor_us; /* no record arrives before it: a shard's parents' last arrival; 0 = none */
+    uint64_t reserve_size;     /* bytes that stay allocated behind every append without SS_APPEND_RESERVE; 0 = none */
 } ss_log_options;
 
 /* Attach to a log, by its directory ids; nothing is created on disk before the first append. Recovers nothing yet. */
@@ -132,7 +133,7 @@ typedef struct {
 
 enum {
     SS_APPEND_TRY = 1,    /* never sleep and make no slow system call: SS_WOULD_BLOCK instead, with nothing done */
-    SS_APPEND_CLOSE = 2,  /* the entries (one) become a close frame; synced before it is published */
+    SS_APPEND_CLOSE = 2,  /* the entries (one) become a close frame, alone in its segment; synced before it is shown */
     SS_APPEND_RESERVE = 4 /* may use the log's reserve and, on a full disk, the store's */
 };
 
@@ -268,6 +269,9 @@ ss_status ss_log_roll(ss_log *log, uint64_t expected_tail);
 /* Readers see nothing before `position` from now on (in this incarnation; the caller has made it durable in the
  * catalog), and segments wholly before it are unlinked. */
 ss_status ss_log_trim(ss_log *log, uint64_t position, uint64_t *bytes_freed);
+/* The data of the close frame that ends the log, into `buffer`: SS_NOT_FOUND where none does, SS_SMALL (and *size)
+ * where the buffer is too small. */
+ss_status ss_log_close_data(ss_log *log, uint8_t *buffer, size_t buffer_size, size_t *size);
 /* Drop the log's maps and descriptors and let no append in; for streams that are being deleted. */
 ss_status ss_log_retire(ss_log *log);
 

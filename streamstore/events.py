@@ -191,9 +191,10 @@ def _reshard(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
 def _resharded(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
     children = tuple(Child(item["index"], key_of(item["start"]), key_of(item["end"])) for item in event["children"])
     closed = {index: closed_from(facts) for index, facts in event["parents"].items()}
-    step = Step(tuple(closed), children)
-    pending = None if info.pending is None or info.pending.children == children else info.pending
-    return replace(info, shards=info.lineage.close(step, closed).changed, pending=pending)
+    after = info.lineage.close(Step(tuple(closed), children), closed)
+    # What is pending stands while it can still be carried out.
+    stands = info.pending is not None and all(after.is_open(index) for index in info.pending.parents)
+    return replace(info, shards=after.changed, pending=info.pending if stands else None)
 
 
 def _expire(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:

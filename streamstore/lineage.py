@@ -131,7 +131,7 @@ class Lineage:
         return max((self.uniform - 1, *self.changed)) + 1
 
     def __contains__(self, index: int) -> bool:
-        return 0 <= index < self.next_index
+        return 0 <= index < self.uniform or index in self.changed
 
     def __getitem__(self, index: int) -> Node:
         """The shard of that index, expired ones included. KeyError where there never was one."""
@@ -146,7 +146,12 @@ class Lineage:
         """The shards that are there, open or closed: all but the expired ones."""
         if not self.changed:
             return range(self.uniform)
-        return [index for index in range(self.next_index) if not self._expired(index)]
+        return [index for index in self._given if not self._expired(index)]
+
+    @property
+    def _given(self) -> list[int]:
+        # In a store made from a copy, indexes of steps that the copy holds no trace of are left out.
+        return sorted({*range(self.uniform), *self.changed})
 
     def _expired(self, index: int) -> bool:
         node = self.changed.get(index)
@@ -157,7 +162,7 @@ class Lineage:
         """The open shards in the order of their hash keys."""
         if not self.changed:
             return range(self.uniform)
-        indexes = [index for index in range(self.next_index) if self.is_open(index)]
+        indexes = [index for index in self._given if self.is_open(index)]
         return sorted(indexes, key=lambda index: self[index].hash_range.start)
 
     def is_open(self, index: int) -> bool:
@@ -270,7 +275,7 @@ class Lineage:
             raise InvalidArgumentError(f"a step ends each of its shards once, not {list(step.parents)}")
         for index in step.parents:
             self._check_open(index)
-        if any(child.index < self.next_index for child in step.children):
+        if any(child.index in self for child in step.children):
             raise InvalidArgumentError("a step gives its children indexes that no shard ever had")
         kept = [self[index].hash_range for index in self.open if index not in step.parents]
         check_tiles([*kept, *(HashRange(child.start, child.end) for child in step.children)])

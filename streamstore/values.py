@@ -101,6 +101,7 @@ class LogOptions(NamedTuple):
     start_position: int
     description: bytes
     reserve_size: int = 0
+    arrival_floor_us: int = 0
 
 
 class LiveSegment(NamedTuple):

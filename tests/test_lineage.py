@@ -64,6 +64,16 @@ def test_expired_shards_are_tombstones():
     assert state.expire([2]) == state  # an open shard does not expire
 
 
+def test_indexes_that_nobody_knows_of_are_left_out():
+    """A copy may hold the second of two steps and not the first; the first may still come to light."""
+    two = Lineage(2, {})
+    second = after(two, Step((1,), (Child(4, HALF, HALF + 9), Child(5, HALF + 10, HASH_KEY_END - 1))))
+    assert (second.indexes(), second.open, second.next_index) == ([0, 1, 4, 5], [0, 4, 5], 6)
+    assert 2 not in second
+    both = after(second, Step((0,), (Child(2, 0, 9), Child(3, 10, HALF - 1))))
+    assert both.open == [2, 3, 4, 5]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

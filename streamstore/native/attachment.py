@@ -105,6 +105,7 @@ class Attachment:
                 options.start_position,
                 description,
                 len(options.description),
+                options.arrival_floor_us,
                 options.reserve_size,
             ),
         )

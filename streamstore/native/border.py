@@ -18,6 +18,7 @@ OK: int = lib.SS_OK
 CORRUPT: int = lib.SS_CORRUPT
 TRIMMED: int = lib.SS_TRIMMED
 SMALL: int = lib.SS_SMALL
+NOT_FOUND: int = lib.SS_NOT_FOUND
 INTERRUPTED: int = lib.SS_INTERRUPTED
 
 _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {

@@ -14,6 +14,7 @@ from streamstore._hot import read as read_chunk
 from streamstore.native.border import (
     CORRUPT,
     INTERRUPTED,
+    NOT_FOUND,
     OK,
     SMALL,
     TRIMMED,
@@ -218,6 +219,36 @@ class Log:
             "ss_live_segment", lambda items, size, count: lib.ss_log_live_segments(self.pointer, items, size, count)
         )
         return [LiveSegment(**item) for item in listed]
+
+    def close(self, data: bytes) -> None:
+        """End the log for good by a synced close frame that holds `data`. Raises ShardClosedError where it has ended."""
+        keep: list[Any] = []
+        entry = ffi.new("ss_entry[]", 1)
+        fill_entry(entry[0], (data,), None, keep)
+        out = ffi.new("ss_appended *")
+        call(self.shard_id, lib.ss_log_append, self.pointer, entry, 1, 0, lib.SS_APPEND_CLOSE, ffi.NULL, out)
+
+    def close_data(self) -> bytes | None:
+        """What the close frame holds that ends the log; None while it is open. Raises CorruptRangeError."""
+        size = ffi.new("size_t *")
+        buffer = bytearray(4 * limits.KIB)
+        while True:
+            view = ffi.from_buffer("uint8_t[]", buffer)
+            status = lib.ss_log_close_data(self.pointer, view, len(buffer), size)
+            if status == OK:
+                return bytes(buffer[: size[0]])
+            if status & 0xFF == NOT_FOUND:
+                return None
+            if status & 0xFF == SMALL and len(buffer) < size[0] <= limits.RECORD_SIZE_MAX:
+                buffer = bytearray(size[0])
+            elif status & 0xFF != INTERRUPTED:
+                raise error_for(status, self.shard_id)
+
+    def reach(self) -> tuple[int, bool]:
+        """The end of what readers may see, and whether nothing will ever come behind it."""
+        out = ffi.new("ss_log_state *")
+        call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
+        return int(out.visible), bool(out.closed and out.visible == out.tail)
 
     def retire(self) -> None:
         """Let no append in any more and drop maps and descriptors: the stream is being deleted."""

@@ -77,6 +77,29 @@ static void check_close(const char *point)
     scratch_remove();
 }
 
+/* A close that died before its frame was published leaves an open log, which takes records and can be closed again. */
+static void check_unfinished_close(const char *point)
+{
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store);
+    state_of(log);
+    die_at(point, 0, SS_APPEND_CLOSE);
+    CHECK_EQUAL(state_of(log).closed, 0);
+    CHECK_EQUAL(put(log, 0), SS_OK);
+    uint64_t records = state_of(log).record_count;
+    CHECK_EQUAL(put(log, SS_APPEND_CLOSE), SS_OK);
+    CHECK_EQUAL(put(log, 0), SS_SHARD_CLOSED);
+    CHECK_EQUAL(state_of(log).record_count, records);
+    uint8_t data[128];
+    size_t size = 0;
+    CHECK_EQUAL(ss_log_close_data(log, data, sizeof data, &size), SS_OK);
+    CHECK(size > 0);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
 /* A roll whose maker died keeps the count of records and the arrival times. */
 static void check_roll(const char *point)
 {
@@ -102,6 +125,11 @@ int main(void)
     check_close("marker-published:1");
     check_close("append-published:1");
     check_close("append-unlocked:1");
+    check_unfinished_close("roll-reserved:1");
+    check_unfinished_close("roll-committed:1");
+    check_unfinished_close("roll-entered:1");
+    check_unfinished_close("marker-reserved:1");
+    check_unfinished_close("marker-synced:1");
     check_roll("roll-reserved:1");
     check_roll("roll-header:1");
     check_roll("roll-committed:1");
