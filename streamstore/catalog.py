@@ -7,7 +7,7 @@ folds again and decides again. Knows no shard's log; what an event means is in `
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from streamstore import clock, events, limits, native
@@ -20,12 +20,20 @@ from streamstore.errors import (
     TrimmedError,
 )
 from streamstore.events import Key, State, StreamInfo
+from streamstore.lineage import Closed, Step
 from streamstore.values import LogOptions
 
 _T = TypeVar("_T")
 _OPTIONS = LogOptions("sync", 0, limits.CATALOG_RECORD_SIZE_MAX, 0, 0, b"", limits.CATALOG_RESERVE_SIZE)
 _FREEING = ("trim", "expire", "delete", "purged", "clear")
 """Events that free space, or tell that it is free: they may use what the catalog keeps in reserve."""
+
+
+def _current(state: State, info: StreamInfo) -> StreamInfo:
+    found = state.streams.get(info.key)
+    if found is None or found.id != info.id:
+        raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
+    return found
 
 
 class Catalog:
@@ -88,13 +96,19 @@ class Catalog:
             )
         return info
 
+    def current(self, info: StreamInfo) -> StreamInfo:
+        """What is now known of the stream. Raises StreamNotFoundError where it was deleted, also when another one has
+        its name.
+        """
+        return _current(self.refresh(), info)
+
     def is_current(self, info: StreamInfo) -> bool:
         """Does the stream still exist (not another one of the same name)?"""
         found = self.refresh().streams.get(info.key)
         return found is not None and found.id == info.id
 
-    def change(self, decide: Callable[[State], tuple[bytes, _T]], *, frees: bool = False) -> _T:
-        """Publish the event that `decide(state)` returns beside a result; durable at return.
+    def change(self, decide: Callable[[State], tuple[bytes | None, _T]], *, frees: bool = False) -> _T:
+        """Publish the event that `decide(state)` returns beside a result (or none, for None); durable at return.
 
         `frees` says that it frees space, and so goes through on a full disk as well. `decide` may raise to refuse,
         and is called again where another process was faster. Raises ReadOnlyError, StoreFullError.
@@ -105,6 +119,8 @@ class Catalog:
             while True:
                 tail = self._fold_to_tail()
                 event, result = decide(self._state)
+                if event is None:
+                    return result
                 log = self._current_log()
                 try:
                     appended = log.append([(event,)], expected_tail=tail, reserve=frees)
@@ -165,16 +181,16 @@ class Catalog:
                 return self.find(info.key)
             raise
 
-    def publish(self, kind: str, info: StreamInfo, **values: object) -> None:
-        """Publish an event about a stream. Raises StreamNotFoundError where it was deleted in the meantime."""
+    def publish(self, kind: str, info: StreamInfo, **values: object) -> StreamInfo:
+        """Publish an event about a stream, and return what was known of it just before. Raises StreamNotFoundError
+        where it was deleted in the meantime.
+        """
 
-        def decide(state: State) -> tuple[bytes, None]:
-            found = state.streams.get(info.key)
-            if found is None or found.id != info.id:
-                raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
-            return events.encode(kind, id=info.id, **values), None
+        def decide(state: State) -> tuple[bytes, StreamInfo]:
+            found = _current(state, info)
+            return events.encode(kind, id=info.id, **values), found
 
-        self.change(decide, frees=kind in _FREEING)
+        return self.change(decide, frees=kind in _FREEING)
 
     def annotate(self, info: StreamInfo, name: str, update: Callable[[Any], Any]) -> Any:
         """Set a setting of a stream that the store itself has no use for to what `update` makes of its value.
@@ -184,10 +200,7 @@ class Catalog:
         """
 
         def decide(state: State) -> tuple[bytes, Any]:
-            found = state.streams.get(info.key)
-            if found is None or found.id != info.id:
-                raise StreamNotFoundError(f"the stream {info.name!r} was deleted")
-            value = update(found.extra.get(name))
+            value = update(_current(state, info).extra.get(name))
             return events.encode("alter", id=info.id, set={name: value}), value
 
         return self.change(decide)
@@ -200,6 +213,33 @@ class Catalog:
             return events.encode("note", set={name: value}), value
 
         return self.change(decide)
+
+    def intend(self, info: StreamInfo, step: Step) -> bool:
+        """Publish that a step will be carried out; False, and nothing, where the stream's shards or what stands of
+        them are not what `info` says any more.
+        """
+
+        def decide(state: State) -> tuple[bytes | None, bool]:
+            found = _current(state, info)
+            if found.pending is not None or found.shards != info.shards:
+                return None, False
+            return events.encode("reshard", id=info.id, **step.to_map()), True
+
+        return self.change(decide)
+
+    def commit(self, info: StreamInfo, step: Step, closed: Mapping[int, Closed]) -> None:
+        """Publish that a step is done, with the ends of its parents in `closed`; nothing where somebody did already."""
+
+        def decide(state: State) -> tuple[bytes | None, None]:
+            shards = _current(state, info).lineage
+            if not all(shards.is_open(index) for index in step.parents):
+                return None, None
+            shards.check_step(step)
+            ends = {index: closed[index]._asdict() for index in step.parents}
+            children = step.to_map()["children"]
+            return events.encode("resharded", id=info.id, parents=ends, children=children), None
+
+        self.change(decide)
 
     def purged(self, stream_id: int, epoch: int) -> None:
         """Say that a deleted stream's files are gone."""

@@ -235,10 +235,15 @@ class Lineage:
 
     # --- steps ------------------------------------------------------------------------------------------------------
 
-    def split(self, index: int, key: int) -> Step:
-        """The step that splits an open shard such that `key` begins the second child. Raises InvalidArgumentError."""
+    def split(self, index: int, key: int | None) -> Step:
+        """The step that splits an open shard such that `key` begins the second child (None: into halves).
+
+        Raises InvalidArgumentError.
+        """
         self._check_open(index)
         start, end = self[index].hash_range
+        if key is None:
+            key = start + (end - start + 1) // 2
         if not start < key <= end:
             raise InvalidArgumentError(
                 f"{routing.shard_id(index)} owns the hash keys {start} to {end}: the second child begins at one of "

@@ -1,27 +1,29 @@
 """Reader: an iterator over the shards of a stream, from places bound when it was made, waiting for more where asked to.
 
 Batches come out of C as lists; `chain.from_iterable` hands their records on without a Python frame for each, and
-the position is worked out from the list iterator's length hint when somebody asks. Knows logs and places, not
-streams by name.
+the position is worked out from the list iterator's length hint when somebody asks. Knows cursors and their frontier,
+not streams by name.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
-from operator import attrgetter, length_hint
+from operator import length_hint
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from streamstore import clock, iterators, limits, native
+from streamstore import clock, iterators, limits, native, routing
+from streamstore.bounds import Bounds
+from streamstore.cursor import Cursor, Options, Skipped, arrival
 from streamstore.errors import CorruptRangeError, ForkedError, StreamStoreError, TrimmedError
+from streamstore.events import StreamInfo
+from streamstore.frontier import Frontier
 from streamstore.iterators import Place
 from streamstore.native import Record
 from streamstore.values import Position
-
-_arrival = attrgetter("arrival_us")
 
 
 class ReaderHome(Protocol):
@@ -32,33 +34,10 @@ class ReaderHome(Protocol):
     @property
     def attachment(self) -> native.Attachment: ...
     def explain(self, error: StreamStoreError) -> StreamStoreError: ...
-    def check(self) -> None: ...
+    def check(self) -> StreamInfo: ...
+    def log(self, index: int) -> native.Log: ...
+    def children(self, index: int) -> tuple[int, ...]: ...
     def read_failure(self, log: native.Log, place: Place, status: int, begin: int, end: int) -> StreamStoreError: ...
-
-
-class Options(NamedTuple):
-    """How to read; times in microseconds, -1 for none."""
-
-    follow: bool = False
-    timeout_us: int = -1
-    merge: bool = False
-    skip_trimmed: bool = False
-    end_us: int = -1
-
-
-class _Cursor:
-    """How far one shard has been fetched, and what is fetched but not handed out (merge only)."""
-
-    __slots__ = ("end", "ended", "epoch", "log", "order", "pending", "place")
-
-    def __init__(self, order: int, log: native.Log, place: Place, end: int) -> None:
-        self.order = order
-        self.log = log
-        self.place = place  # of the next record to hand out, while no batch is out
-        self.epoch = place.epoch
-        self.end = end  # 0: none, follow
-        self.ended = False
-        self.pending: list[Record] = []
 
 
 class Reader:
@@ -69,23 +48,31 @@ class Reader:
     child. After `close` iteration ends.
     """
 
-    def __init__(self, home: ReaderHome, logs: Sequence[tuple[native.Log, Place, int]], options: Options) -> None:
+    def __init__(self, home: ReaderHome, bounds: Bounds, options: Options) -> None:
         self._home = home
         self._options = options
-        self._cursors = [_Cursor(order, log, place, end) for order, (log, place, end) in enumerate(logs)]
-        self._by_id = {cursor.log.shard_id: cursor for cursor in self._cursors}
-        self._active = [cursor for cursor in self._cursors if not cursor.end or cursor.place.position < cursor.end]
+        self._frontier = Frontier(home, bounds)
+        self._skipped = Skipped()
         self._turn = 0
         self._batch: list[Record] = []
         self._iterator: Iterator[Record] = iter(())
         self._closed = self._forked = False
         self._lock = threading.Lock()
-        self._watched = 0
-        share = limits.MERGE_BUFFER_SIZE // max(1, len(self._cursors)) if options.merge else limits.READ_CHUNK_SIZE
+        share = limits.MERGE_BUFFER_SIZE // max(1, len(bounds.shards)) if options.merge else limits.READ_CHUNK_SIZE
         self._chunk_size = max(4 * limits.KIB, min(limits.READ_CHUNK_SIZE, share))
         self._flow = self._batches()
         self._records = chain.from_iterable(self._iterators())
         native.watch_fork(self)
+
+    @property
+    def trimmed_count(self) -> int:
+        """How often it went on behind what was trimmed before it was read (`on_trimmed="skip"`)."""
+        return self._skipped.trimmed
+
+    @property
+    def corrupt_count(self) -> int:
+        """How many damaged ranges it passed over (`on_corruption="skip"`)."""
+        return self._skipped.corrupt
 
     # --- the iterator -----------------------------------------------------------------------------------------------
 
@@ -130,8 +117,7 @@ class Reader:
         """Where to go on after the last record handed out: a plain dict, for `read(start=...)` of the same stream."""
         self._check_fork()
         with self._lock:
-            places = {cursor.log.shard_id: cursor.place for cursor in self._cursors}
-            places.update(self._reached())
+            places = {**self._frontier.places(), **self._reached()}
         return iterators.make_position(self._home.token, places)
 
     def _reached(self) -> dict[str, Place]:
@@ -140,34 +126,40 @@ class Reader:
         for index in range(len(self._batch) - length_hint(self._iterator) - 1, -1, -1):
             record = self._batch[index]
             if record.shard_id not in reached:
-                reached[record.shard_id] = Place(record.next_position, record.epoch)
+                place = Place(record.next_position, record.epoch)
+                reached[record.shard_id] = self._cursor_of(record).reached(place)
                 if not self._options.merge:
                     break
         return reached
 
+    def _cursor_of(self, record: Record) -> Cursor:
+        return self._frontier.cursors[routing.shard_index(record.shard_id)]
+
     def _settle(self) -> None:
         # The batch that was out is done with: its end is where its shards stand now.
         with self._lock:
-            for shard_id, place in self._reached().items():
-                self._by_id[shard_id].place = place
+            self._store_reached()
             self._batch, self._iterator = [], iter(())
+            self._frontier.forget_drained()
+
+    def _store_reached(self) -> None:
+        for shard_id, place in self._reached().items():
+            self._frontier.cursors[routing.shard_index(shard_id)].place = place
 
     def close(self) -> None:
         """End the iteration, here and in a thread that waits in it, at once. `position` stays valid."""
         with self._lock:
             if self._closed:
                 return
-            for shard_id, place in self._reached().items():
-                self._by_id[shard_id].place = place
+            self._store_reached()
             self._closed = True
             self._batch.clear()  # ends the list iterator that a running loop holds
         if self._forked:
             return
         try:
-            if len(self._cursors) == 1:
-                self._cursors[0].log.wake()
-            else:
-                self._home.attachment.wake()
+            if (cursor := self._frontier.alone) is not None:
+                cursor.log.wake()
+            self._home.attachment.wake()
         except StreamStoreError:
             return  # a closed store waits for nobody
 
@@ -205,6 +197,7 @@ class Reader:
         if self._closed:
             return None
         try:
+            self._tell_lost()
             batch = self._merged() if self._options.merge else self._round_robin()
         except (TrimmedError, CorruptRangeError, ForkedError):
             raise
@@ -214,7 +207,7 @@ class Reader:
             raise self._home.explain(error) from None
         if batch:
             return batch
-        if not self._active or not self._options.follow:
+        if self._frontier.is_over or not self._options.follow:
             return None
         return batch
 
@@ -223,83 +216,67 @@ class Reader:
         """Was `close` called?"""
         return self._closed
 
+    def _tell_lost(self) -> None:
+        """Shards that expired before they were read: an error, or a count, once for each."""
+        while self._frontier.lost:
+            index = self._frontier.lost.pop()
+            shard_id = routing.shard_id(index)
+            if not self._options.skip_trimmed:
+                error = TrimmedError(f"{shard_id}: it expired before all of its records were read")
+                error.shard_id, error.next_position = shard_id, self.position
+                raise error
+            self._skipped.past_expired(shard_id)
+
+    def _advance(self) -> bool:
+        with self._lock:
+            started = self._frontier.advance()
+        self._tell_lost()
+        return started
+
     def _round_robin(self) -> list[Record]:
-        for _ in range(len(self._active)):
-            self._turn %= len(self._active)
-            cursor = self._active[self._turn]
-            records = self._fetch(cursor)
-            if cursor.ended:
-                del self._active[self._turn]
-            else:
+        while True:
+            self._advance()
+            for _ in range(len(active := self._frontier.active)):
+                self._turn %= len(active)
+                cursor = active[self._turn]
                 self._turn += 1
-            if records:
-                return records
-        return []
+                if records := self._fetch(cursor):
+                    return records
+            if not any(cursor.ended for cursor in active):
+                return []
 
     def _merged(self) -> list[Record]:
         """The records of all shards up to the newest arrival that nothing still to be fetched can come before."""
         bound: tuple[int, int] | None = None
-        waiting = [cursor for cursor in self._cursors if cursor.pending or not cursor.ended]
+        # A shard that is fetched to its end lets its children in: theirs come no earlier than its own.
+        while True:
+            for cursor in self._frontier.active:
+                if not cursor.pending and not cursor.ended:
+                    cursor.pending = self._fetch(cursor)
+            if not self._advance():
+                break
+        waiting = [cursor for cursor in self._frontier.cursors.values() if cursor.pending]
         for cursor in waiting:
-            if not cursor.pending and not cursor.ended:
-                cursor.pending = self._fetch(cursor)
             # What has nothing more to show right now bounds nothing; what has may show arrivals from its last one on.
-            if cursor.pending and not cursor.ended and self._has_more(cursor):
-                last = (cursor.pending[-1].arrival_us, cursor.order)
+            if not cursor.ended and cursor.has_more():
+                last = (cursor.pending[-1].arrival_us, cursor.index)
                 bound = last if bound is None else min(bound, last)
         parts: list[Record] = []
-        for cursor in waiting:
+        for cursor in sorted(waiting, key=lambda item: item.index):
             pending = cursor.pending
             count = len(pending)
             if bound is not None:
-                cut = bisect_right if cursor.order <= bound[1] else bisect_left
-                count = cut(pending, bound[0], key=_arrival)
+                cut = bisect_right if cursor.index <= bound[1] else bisect_left
+                count = cut(pending, bound[0], key=arrival)
             parts += pending[:count]
             cursor.pending = pending[count:]
-        self._active = [cursor for cursor in self._cursors if cursor.pending or not cursor.ended]
-        parts.sort(key=_arrival)  # stable: ties stay in shard order
+        parts.sort(key=arrival)  # stable: ties stay in shard order
         return parts
 
-    def _has_more(self, cursor: _Cursor) -> bool:
-        fetched = cursor.pending[-1].next_position
-        return bool(fetched < (cursor.end or cursor.log.visible()))
+    def _fetch(self, cursor: Cursor) -> list[Record]:
+        return cursor.fetch(self._options, self._chunk_size, self._skipped, self._failure)
 
-    def _fetch(self, cursor: _Cursor) -> list[Record]:
-        """The next records of one shard; marks the cursor ended at its end."""
-        while True:
-            place = (
-                Place(cursor.pending[-1].next_position, cursor.pending[-1].epoch) if cursor.pending else cursor.place
-            )
-            end = cursor.end or cursor.log.visible()
-            if place.position >= end:
-                cursor.ended = bool(cursor.end)
-                return []
-            size = max(min(self._chunk_size, end - place.position), 4 * limits.KIB)
-            records, following, _, end_of_log, status, begin, stop = cursor.log.read(
-                place.position, cursor.end, limits.READ_CHUNK_RECORDS, size
-            )
-            if status and not records:
-                # Without an epoch no record was returned yet: it began at the horizon, and the horizon moved on.
-                if status & 0xFF == native.TRIMMED and (self._options.skip_trimmed or not place.epoch):
-                    cursor.place = Place(cursor.log.state().start, place.epoch)
-                    continue
-                raise self._failure(cursor, place, status, begin, stop)
-            # Damage behind these records is met by the next read, also where it reaches up to the end.
-            cursor.ended = not status and (end_of_log or bool(cursor.end and following >= cursor.end))
-            if not records:
-                cursor.place = Place(max(following, place.position), place.epoch)
-                if not cursor.ended and following > place.position:
-                    continue
-            return self._cut(cursor, records)
-
-    def _cut(self, cursor: _Cursor, records: list[Record]) -> list[Record]:
-        end_us = self._options.end_us
-        if end_us >= 0 and records and records[-1].arrival_us >= end_us:
-            cursor.ended = True
-            return records[: bisect_left(records, end_us, key=_arrival)]
-        return records
-
-    def _failure(self, cursor: _Cursor, place: Place, status: int, begin: int, end: int) -> StreamStoreError:
+    def _failure(self, cursor: Cursor, place: Place, status: int, begin: int, end: int) -> StreamStoreError:
         error = self._home.read_failure(cursor.log, place, status, begin, end)
         if isinstance(error, (TrimmedError, CorruptRangeError)) and error.next_position is not None:
             # The place to go on, for the reader as a whole.
@@ -309,8 +286,7 @@ class Reader:
     # --- waiting ----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> int:
-        follows_many = self._options.follow and len(self._cursors) > 1
-        return self._home.attachment.watch() if follows_many else 0
+        return self._home.attachment.watch() if self._options.follow and self._frontier.alone is None else 0
 
     def time_left_us(self, waited_from: int) -> int:
         """How long a wait that began at `waited_from` (monotonic) may go on: -1 without limit, 0 when it is over."""
@@ -323,7 +299,12 @@ class Reader:
 
     def wanted(self) -> list[tuple[native.Log, int]]:
         """What a wait is for: something visible beyond the position in one of these logs."""
-        return [(cursor.log, cursor.place.position) for cursor in self._active]
+        return [(cursor.log, cursor.place.position) for cursor in self._frontier.active]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Has a shard ended whose children are not known yet, so that no log will tell when to look again?"""
+        return self._frontier.is_stuck
 
     def _wait(self, seen: int, waited_from: int) -> bool:
         """Wait for something to look at; False when the time is over."""
@@ -332,11 +313,11 @@ class Reader:
             return False
         slice_us = limits.WAIT_SLICE_US if left < 0 else min(limits.WAIT_SLICE_US, left)
         try:
-            if len(self._cursors) == 1:
-                changed = self._cursors[0].log.wait(self._cursors[0].place.position, slice_us)
+            if (alone := self._frontier.alone) is not None:
+                changed = alone.log.wait(alone.place.position, slice_us)
             else:
                 changed = self._home.attachment.wait(seen, slice_us)
-                for cursor in self._active if not changed else ():
+                for cursor in self._frontier.active if not changed else ():
                     cursor.log.sync_orphan()
         except StreamStoreError as error:
             self._check_fork()

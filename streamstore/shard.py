@@ -9,18 +9,21 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from streamstore import attributes, clock, iterators, limits, native
+from streamstore import attributes, clock, iterators, limits, native, routing
 from streamstore.errors import (
     CorruptRangeError,
     InvalidArgumentError,
     InvalidTypeError,
+    ShardClosedError,
     StreamStoreError,
     TailMismatchError,
     TrimmedError,
 )
+from streamstore.events import StreamInfo
 from streamstore.iterators import Place, Start
+from streamstore.lineage import Node
 from streamstore.native import PutResult, Record, make_put_result
-from streamstore.values import HashRange, Position, Segment, SequenceRange, ShardFacts
+from streamstore.values import HashRange, Position, Segment, SequenceRange
 
 if TYPE_CHECKING:
     import pyarrow
@@ -34,7 +37,10 @@ class ShardHome(Protocol):
     @property
     def token(self) -> str: ...
     def log(self, index: int) -> native.Log: ...
-    def shard_facts(self, index: int) -> ShardFacts: ...
+    @property
+    def info(self) -> StreamInfo: ...
+    def node(self, index: int) -> Node: ...
+    def children(self, index: int) -> tuple[int, ...]: ...
     def explain(self, error: StreamStoreError) -> StreamStoreError: ...
     def lazy_shard(self, index: int) -> Shard: ...
 
@@ -49,13 +55,18 @@ class Batch(Sequence[Record]):
     __slots__ = ("_records", "child_shards", "end_of_shard", "millis_behind_latest", "next_position")
 
     def __init__(
-        self, records: list[Record], next_position: Position, millis_behind_latest: int, end_of_shard: bool
+        self,
+        records: list[Record],
+        next_position: Position,
+        millis_behind_latest: int,
+        end_of_shard: bool,
+        child_shards: tuple[str, ...] = (),
     ) -> None:
         self._records = records
         self.next_position = next_position
         self.millis_behind_latest = millis_behind_latest
         self.end_of_shard = end_of_shard
-        self.child_shards: tuple[str, ...] = ()
+        self.child_shards = child_shards
 
     @overload
     def __getitem__(self, index: int) -> Record: ...
@@ -98,17 +109,32 @@ class Shard:
     @property
     def hash_range(self) -> HashRange:
         """The hash keys it owns, both ends included."""
-        return self._home.shard_facts(self.index).hash_range
+        return self._home.node(self.index).hash_range
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """The ids of the shards it came from; empty for a first one."""
-        return self._home.shard_facts(self.index).parents
+        """The ids of the shards it came from, as they were named in the split or merge; empty for a first one."""
+        return tuple(map(routing.shard_id, self._home.node(self.index).parents))
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the shard that was split, or that was named first in the merge."""
+        return next(iter(self.parents), None)
+
+    @property
+    def adjacent_parent(self) -> str | None:
+        """The id of the other shard of the merge that made it."""
+        return next(iter(self.parents[1:]), None)
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """The ids of the shards that went on with its keys; empty while it is open."""
+        return tuple(map(routing.shard_id, self._home.node(self.index).children))
 
     @property
     def is_closed(self) -> bool:
         """Was it ended by a split or merge?"""
-        return bool(self._log().state().closed)
+        return self._home.node(self.index).closed is not None or bool(self._log().state().closed)
 
     @property
     def record_count(self) -> int:
@@ -119,11 +145,15 @@ class Shard:
     @property
     def sequence_range(self) -> SequenceRange:
         """The lowest number it may hold, and the highest once it is closed."""
+        node = self._home.node(self.index)
+        floor = max(self._home.info.epoch_floor, node.epoch_floor)
+        first = native.sequence_number(floor + 1, native.FIRST_POSITION, self.index)
+        if node.closed is not None:
+            return SequenceRange(first, native.sequence_number(node.closed.epoch, node.closed.end, self.index))
         state = self._log().state()
-        floor = self._home.shard_facts(self.index).epoch_floor
-        first = native.sequence_number(floor, native.FIRST_POSITION, self.index)
-        last = native.sequence_number(state.epoch, state.tail, self.index) if state.closed else None
-        return SequenceRange(first, last)
+        return SequenceRange(
+            first, native.sequence_number(state.epoch, state.tail, self.index) if state.closed else None
+        )
 
     @property
     def tail(self) -> Position:
@@ -193,7 +223,7 @@ class Shard:
         found: list[Record] = []
         position, left = place.position, limits.READ_BATCH_SIZE
         while True:
-            visible = log.visible()
+            visible, closed = log.reach()
             size = max(min(limits.READ_CHUNK_SIZE, visible - position), 4 * limits.KIB)
             records, following, seen, ended, status, begin, end = log.read(position, 0, limit - len(found), size)
             found += records
@@ -203,13 +233,15 @@ class Shard:
                 if not found:
                     raise self.failure(log, place, status, begin, end)
                 position = found[-1].next_position  # the next read meets the damage
+            ended = ended or (closed and not status and position >= visible)
             if status or ended or not records or position >= seen or len(found) >= limit or left <= 0:
                 break
         place = Place(position, found[-1].epoch if found else place.epoch)
         token = self._position(place)
         self._last = (token, place)
         behind = 0 if position >= seen or not found else max(0, (clock.now_us() - found[-1].arrival_us) // 1000)
-        return Batch(found, token, behind, bool(ended))
+        children = self._home.children(self.index) if ended else ()
+        return Batch(found, token, behind, bool(ended), tuple(map(routing.shard_id, children)))
 
     def failure(self, log: native.Log, place: Place, status: int, begin: int, end: int) -> StreamStoreError:
         """The error for a read at `place` that ended in TRIMMED or CORRUPT, with what the caller needs to go on."""
@@ -292,7 +324,9 @@ class Shard:
         TailMismatchError where anybody appended since. Durable at return in `sync` streams. Raises
         ShardClosedError, StoreFullError, RecordTooLargeError, InvalidArgumentError, InvalidTypeError.
         """
-        size_max = self._home.shard_facts(self.index).record_size_max
+        size_max = self._home.info.max_record_size
+        if self._home.node(self.index).closed is not None:
+            raise ShardClosedError(f"{self.id} was split or merged and takes no more records: put to its stream")
         entries, blocks = [], []
         for index, item in enumerate(batch):
             entry, block = attributes.normalize(item, index)

@@ -10,16 +10,16 @@ from streamstore.stream import Stream
 
 def of_stream(stream: Stream) -> dict[str, Any]:
     """Facts on one stream and on each of its shards that was ever written."""
-    info = stream.info
+    info = stream.check()
     written = set(stream.written())
-    shards = [_log_stats(stream.log(index)) for index in range(info.uniform) if index in written]
+    shards = [_log_stats(stream.log(index)) for index in info.lineage.indexes() if index in written]
     return {
         "name": info.name,
         "id": info.id,
         "arn": stream.arn,
         "durability": info.durability,
         "retention_hours": info.retention_hours,
-        "shard_count": info.uniform,
+        "shard_count": len(info.lineage.open),
         "max_record_size": info.max_record_size,
         "created_us": info.created_us,
         "record_count": sum(item["record_count"] - item["start_record_count"] for item in shards),

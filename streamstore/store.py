@@ -195,10 +195,10 @@ class Store:
         info = stream.info
         epoch = max(stream.highest_epoch(stream.written()), self.attachment.epoch_counter())
         self.attachment.raise_epoch(epoch)
-        self.catalog.publish("delete", info, epoch=epoch)
+        info = self.catalog.publish("delete", info, epoch=epoch)
         with self._lock:
             self._streams.pop(info.id, None)
-        self._purge(stream)
+        self._purge(stream, info)
 
     def annotation(self, name: str) -> Any:
         """The value that `annotate` last gave that name, in any process; None where none did. Not to be changed."""
@@ -238,12 +238,12 @@ class Store:
 
         return client(self, **kwargs)
 
-    def _purge(self, stream: Stream) -> None:
+    def _purge(self, stream: Stream, info: StreamInfo) -> None:
         """Close each log against writers of every process, then remove the files, then say so."""
-        epoch = stream.retire()
+        epoch = stream.retire(info)
         self.attachment.raise_epoch(epoch)
-        shutil.rmtree(self.attachment.stream_directory(stream.info.id), ignore_errors=True)
-        self.catalog.purged(stream.info.id, epoch)
+        shutil.rmtree(self.attachment.stream_directory(info.id), ignore_errors=True)
+        self.catalog.purged(info.id, epoch)
 
     def remove_orphans(self) -> None:
         """Finish what a crash in the middle of a delete left; done by the first process that opens the store."""

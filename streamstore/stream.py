@@ -1,41 +1,39 @@
-"""A stream: routing puts to its shards, reading all of them, clearing it. Knows its own shards and the catalog.
-
-The fast door for puts (`_hot.Target`) is bound at the first put and again when it fails in a way that a new binding
-may cure: a shard closed, the store forked. Everything else passes straight through.
+"""A stream: putting to its shards, splitting and merging them, reading all of them, clearing it. Knows its own shards
+and the catalog.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol
 
 import msgpack
 
 from streamstore import attributes as blocks
-from streamstore import clock, events, iterators, limits, native, retention, routing, settings
+from streamstore import clock, events, iterators, limits, native, reshard, retention, routing, settings
+from streamstore.bounds import Bound, Bounds, bind
 from streamstore.catalog import Catalog
+from streamstore.cursor import Options
+from streamstore.door import CURABLE, Door
 from streamstore.errors import (
-    ClosedError,
-    ForkedError,
     InvalidArgumentError,
     InvalidTypeError,
     PartialPutError,
     ReadOnlyError,
     ShardClosedError,
-    StaleHandleError,
+    StoreFullError,
     StreamNotFoundError,
     StreamStoreError,
 )
 from streamstore.events import StreamInfo
-from streamstore.iterators import Place, Start
+from streamstore.iterators import Place
+from streamstore.lineage import Lineage, Node, Step, key_bytes
 from streamstore.native import PutResult, PutResults, Record
-from streamstore.reader import Options, Reader
+from streamstore.reader import Reader
 from streamstore.shard import Shard
-from streamstore.values import HashRange, LogOptions, PutEntry, ShardFacts
-
-_CURABLE = (ShardClosedError, StaleHandleError, ForkedError, ClosedError)
+from streamstore.values import LogOptions, LogState, PutEntry
 
 
 class StreamHome(Protocol):
@@ -63,12 +61,8 @@ class Stream:
         self._key = key
         self._info = info
         self.horizon = retention.Horizon(home.clock, self._kept_us)
-        self._ranges: list[HashRange] = []
         self._logs: dict[int, native.Log] = {}
-        self._lock = threading.RLock()
-        self._put: Callable[..., PutResult] = self._first_put
-        self._put_many: Callable[..., PutResults] = self._first_put_many
-        native.watch_fork(self)
+        self._door = Door(self)
 
     def __reduce__(self) -> tuple[Callable[[str], Stream], tuple[str]]:
         return self._home.lazy_stream, (self.name,)
@@ -76,14 +70,11 @@ class Stream:
     def __repr__(self) -> str:
         return f"<Stream {self.name!r} of {self.attachment.path}>"
 
-    def _after_fork(self) -> None:
-        self._lock = threading.RLock()
-
     # --- facts ------------------------------------------------------------------------------------------------------
 
     @property
     def info(self) -> StreamInfo:
-        """What the catalog said when this object was made (or first used)."""
+        """What the catalog said when this object last looked; `check` looks."""
         if self._info is None:
             self._info = self._home.catalog.find(self._key)
         return self._info
@@ -133,8 +124,7 @@ class Stream:
 
         Raises StreamNotFoundError.
         """
-        self.check()
-        return self._home.catalog.find(self._key).extra.get(name)
+        return self.check().extra.get(name)
 
     def annotate(self, name: str, update: Callable[[Any], Any]) -> Any:
         """Keep a plain value with the stream under a name of one's own: what `update` makes of the present one.
@@ -144,18 +134,18 @@ class Stream:
         """
         return self._home.catalog.annotate(self.info, name, update)
 
-    def check(self) -> None:
-        """Raise StreamNotFoundError where the stream was deleted (also when a new one has its name), ClosedError if
-        closed.
+    def check(self) -> StreamInfo:
+        """What the catalog says now. Raises StreamNotFoundError where the stream was deleted (also when a new one has
+        its name), ClosedError if closed.
         """
-        if not self._home.catalog.is_current(self.info):
-            raise StreamNotFoundError(f"the stream {self.name!r} was deleted")
+        self._info = self._home.catalog.current(self.info)
+        return self._info
 
     def explain(self, error: StreamStoreError) -> StreamStoreError:
         """The error to raise instead of one of the core's: a stream that was deleted shows as a closed or missing
         log.
         """
-        if isinstance(error, (ShardClosedError, StreamNotFoundError, *_CURABLE)) and not self.attachment.closed:
+        if isinstance(error, (StreamNotFoundError, *CURABLE)) and not self.attachment.closed:
             try:
                 self.check()
             except StreamStoreError as better:
@@ -165,30 +155,111 @@ class Stream:
     # --- shards -----------------------------------------------------------------------------------------------------
 
     def shards(self) -> list[Shard]:
-        """All shards, by index."""
-        self.check()
-        return [self.lazy_shard(index) for index in range(self.info.uniform)]
+        """All shards by index, open and closed; closed ones until all their records are past retention."""
+        return [self.lazy_shard(index) for index in self.check().lineage.indexes()]
 
     def shard(self, shard_id: str) -> Shard:
         """The shard of that id. Raises InvalidArgumentError where the stream has none."""
         index = routing.shard_index(shard_id)
-        self.check()
-        if index >= self.info.uniform:
-            raise InvalidArgumentError(
-                f"stream {self.name!r} has no shard {shard_id}: its last is {routing.shard_id(self.info.uniform - 1)}"
-            )
+        self._node(index)
         return self.lazy_shard(index)
+
+    def _node(self, index: int) -> Node:
+        shards = self.check().lineage
+        if index not in shards or shards[index].expired:
+            newest = routing.shard_id(shards.next_index - 1)
+            raise InvalidArgumentError(
+                f"stream {self.name!r} has no shard {routing.shard_id(index)}: its last is {newest}"
+                if index not in shards
+                else f"the records of {routing.shard_id(index)} of stream {self.name!r} are past retention; go on with "
+                f"{', '.join(map(routing.shard_id, shards.nearest_living(index)))}"
+            )
+        return shards[index]
 
     def lazy_shard(self, index: int) -> Shard:
         return Shard(self, index, routing.shard_id(index))
 
-    def shard_facts(self, index: int) -> ShardFacts:
-        return ShardFacts(self._hash_ranges()[index], (), self.info.epoch_floor, self.info.max_record_size)
+    def node(self, index: int) -> Node:
+        """What the catalog now says of one shard, expired or not."""
+        return self.check().lineage[index]
 
-    def _hash_ranges(self) -> list[HashRange]:
-        if not self._ranges:
-            self._ranges = routing.uniform_ranges(self.info.uniform)
-        return self._ranges
+    def children(self, index: int) -> tuple[int, ...]:
+        """The shards that went on with a closed one's keys; none where nobody may say so yet.
+
+        Finishes the split or merge where whoever began it died.
+        """
+        node = self.node(index)
+        if not node.children and not self.attachment.read_only:
+            with suppress(StoreFullError):  # whoever comes once there is space will do it
+                self.finish_closed([index])
+            node = self.node(index)
+        return node.children
+
+    # --- resharding -------------------------------------------------------------------------------------------------
+
+    @property
+    def catalog(self) -> Catalog:
+        return self._home.catalog
+
+    def finish_closed(self, indexes: Iterable[int]) -> None:
+        """Finish what stands of a split or merge, or what the close frames of these shards say, whoever began it."""
+        before = self.check().lineage
+        if reshard.finish(self).lineage.open == before.open:
+            reshard.finish_closed(self, indexes)
+
+    def split_shard(self, shard_id: str, new_starting_hash_key: int | None = None) -> list[Shard]:
+        """Close a shard and open two that share its hash keys, of which the second begins at `new_starting_hash_key`
+        (None: the middle); returns them. Durable at return.
+
+        Writers in every process go on in the children without an error; the closed shard can be read until its
+        records are past retention. Raises InvalidArgumentError, StreamNotFoundError, ReadOnlyError, StoreFullError.
+        """
+        index = routing.shard_index(shard_id)
+        if new_starting_hash_key is not None and type(new_starting_hash_key) is not int:
+            raise InvalidTypeError(f"a hash key is an int, not {type(new_starting_hash_key).__name__}")
+
+        def choose(shards: Lineage) -> Step:
+            if len(shards.open) >= limits.SHARD_COUNT_MAX:
+                raise InvalidArgumentError(f"a stream has at most {limits.SHARD_COUNT_MAX} open shards")
+            return shards.split(index, new_starting_hash_key)
+
+        return self._reshard(choose)
+
+    def merge_shards(self, shard_id: str, adjacent_shard_id: str) -> Shard:
+        """Close two shards whose hash keys adjoin and open one that has those of both; returns it. As split_shard."""
+        index, other = routing.shard_index(shard_id), routing.shard_index(adjacent_shard_id)
+        return self._reshard(lambda shards: shards.merge(index, other))[0]
+
+    def _reshard(self, choose: Callable[[Lineage], Step]) -> list[Shard]:
+        self._check_writable()
+        try:
+            step = reshard.decide(self, choose)
+        except StreamStoreError as error:
+            raise self.explain(error) from None
+        return [self.lazy_shard(child.index) for child in step.children]
+
+    def update_shard_count(self, count: int, progress: Callable[[int, int], None] | None = None) -> list[Shard]:
+        """Split and merge until `count` shards of equal range are open, in the fewest steps; returns the open shards.
+
+        `progress(done, all)` is called after each step. Every state in between is whole, so a call that was
+        interrupted is simply made again. Where others reshard the stream at the same time, both are carried out.
+        """
+        if type(count) is not int:
+            raise InvalidTypeError(f"count is an int, not {type(count).__name__}")
+        if not 1 <= count <= limits.SHARD_COUNT_MAX:
+            raise InvalidArgumentError(f"count is 1 to {limits.SHARD_COUNT_MAX}, not {count}")
+        self._check_writable()
+        try:
+            reshard.to_count(self, count, progress)
+        except StreamStoreError as error:
+            raise self.explain(error) from None
+        return [self.lazy_shard(index) for index in self.check().lineage.open]
+
+    def _check_writable(self) -> None:
+        if self.attachment.read_only:
+            raise ReadOnlyError(f"{self.attachment.path} is open read-only")
+
+    # --- logs -------------------------------------------------------------------------------------------------------
 
     def log(self, index: int) -> native.Log:
         """The log of one shard, attached at first use and again after a fork; touches no disk."""
@@ -201,8 +272,8 @@ class Stream:
         return log
 
     def _log_options(self, index: int) -> LogOptions:
-        info = self.info
-        start, end = self._hash_ranges()[index]
+        info = self.info if index in self.info.lineage else self.check()
+        node = info.lineage[index]
         # So that the catalog can be made again from the segments alone.
         description: bytes = msgpack.packb(
             {
@@ -211,9 +282,9 @@ class Stream:
                 "region": info.region,
                 "id": info.id,
                 "shard": index,
-                "hash_start": start.to_bytes(16, "big"),
-                "hash_end": end.to_bytes(16, "big"),
-                "parents": [],
+                "hash_start": key_bytes(node.hash_range.start),
+                "hash_end": key_bytes(node.hash_range.end),
+                "parents": list(node.parents),
                 "retention_hours": info.retention_hours,
                 "durability": info.durability,
                 "max_record_size": info.max_record_size,
@@ -226,9 +297,10 @@ class Stream:
             info.durability,
             info.segment_size,
             info.max_record_size,
-            info.epoch_floor,
+            max(info.epoch_floor, node.epoch_floor),
             info.starts.get(index, 0),
             description,
+            arrival_floor_us=node.arrival_floor_us,
         )
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -254,9 +326,9 @@ class Stream:
         """
         block = None if attributes is None and event_time is None else blocks.encode(attributes, event_time)
         try:
-            return self._put(data, partition_key, explicit_hash_key, block, sync)
-        except _CURABLE as error:
-            return self._rebind(error).put_record(data, partition_key, explicit_hash_key, block, sync)
+            return self._door.put_record(data, partition_key, explicit_hash_key, block, sync)
+        except CURABLE as error:
+            return self._door.put_record_again(error, data, partition_key, explicit_hash_key, block, sync)
 
     def put_records(self, entries: Iterable[Any], *, sync: bool = False) -> PutResults:
         """Store many records in one call, in order within each shard, and say where each stands (one result an entry).
@@ -277,22 +349,11 @@ class Stream:
         pairs = [blocks.normalize(entry, index) for index, entry in enumerate(entries)]
         return self._put_all([entry for entry, _ in pairs], [block for _, block in pairs], sync)
 
-    def _put_all(self, *arguments: Any) -> PutResults:
+    def _put_all(self, entries: Sequence[Any], blocks: Sequence[Any] | None, sync: bool) -> PutResults:
         try:
-            return self._put_many(*arguments)
-        except _CURABLE as error:
-            return self._rebind(error).put_records(*arguments)
-        except PartialPutError as error:
-            return self._rebind(self._curable(error)).put_records(*arguments)
-
-    @staticmethod
-    def _curable(error: PartialPutError) -> StreamStoreError:
-        """What a new binding may cure: nothing was written, anywhere. Otherwise raises the error itself."""
-        for result in error.results:
-            if not isinstance(result, _CURABLE):
-                raise error
-        cause: StreamStoreError = error.results[0]
-        return cause
+            return self._door.put_records(entries, blocks, sync)
+        except (*CURABLE, PartialPutError) as error:
+            return self._door.put_records_again(error, entries, blocks, sync)
 
     @staticmethod
     def _listed(entries: Iterable[Any]) -> list[Any]:
@@ -302,39 +363,6 @@ class Stream:
             return list(entries)
         except TypeError:
             raise InvalidTypeError(f"entries is a sequence of entries, not {type(entries).__name__}") from None
-
-    def _first_put(self, *arguments: Any) -> PutResult:
-        return self._bind().put_record(*arguments)
-
-    def _first_put_many(self, *arguments: Any) -> PutResults:
-        return self._bind().put_records(*arguments)
-
-    def _bind(self) -> native.Target:
-        if self.attachment.read_only:
-            raise ReadOnlyError(f"{self.attachment.path} is open read-only")
-        with self._lock:
-            self.check()
-            logs = [self.log(index) for index in range(self.info.uniform)]
-            target = native.make_target(
-                logs,
-                self._hash_ranges(),
-                record_size_max=self.info.max_record_size,
-                sync=self.info.durability == "sync",
-            )
-            self._put, self._put_many = target.put_record, target.put_records
-            return target
-
-    def _rebind(self, error: StreamStoreError) -> native.Target:
-        """A new door after a failure that may only mean that the old one is out of date; otherwise the error that
-        says why.
-        """
-        if isinstance(error, (ClosedError, StaleHandleError)) or self.attachment.read_only:
-            self._forget_target()
-            raise self.explain(error) from None
-        return self._bind()
-
-    def _forget_target(self) -> None:
-        self._put, self._put_many = self._first_put, self._first_put_many
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -347,18 +375,23 @@ class Stream:
         timeout: float | None = None,
         merge: bool = False,
         on_trimmed: str = "raise",
+        on_corruption: str = "raise",
     ) -> Reader:
         """Read all shards from `start`, which is bound now, to `end`: the tails as of this call unless said otherwise.
 
-        `start` and `end`: "TRIM_HORIZON", "LATEST", an aware datetime, seconds since 1970, or a position.
-        follow=True waits for more, `timeout` seconds without a record end it. merge=True gives all shards in
-        arrival order (ties by shard; with follow: among what is visible). on_trimmed="skip" goes on behind what
-        retention took meanwhile instead of raising TrimmedError. Raises InvalidArgumentError (a naive datetime, a
-        position of another stream), InvalidTypeError, StreamNotFoundError.
+        `start` and `end`: "TRIM_HORIZON", "LATEST", an aware datetime, seconds since 1970, or a position. A shard that
+        came from others is read once they are read to their end, so each key's records come in the order of their puts.
+        follow=True waits for more, also in shards that are made later; `timeout` seconds without a record end it.
+        merge=True gives all shards in arrival order (ties by shard; with follow: among what is visible).
+        on_trimmed="skip" goes on behind what retention took meanwhile instead of raising TrimmedError,
+        on_corruption="skip" behind what is damaged instead of raising CorruptRangeError; the reader counts both.
+        Raises InvalidArgumentError (a naive datetime, a position of another stream), InvalidTypeError,
+        StreamNotFoundError.
         """
-        if on_trimmed not in ("raise", "skip"):
-            raise InvalidArgumentError(f"on_trimmed is 'raise' or 'skip', not {on_trimmed!r}")
-        self.check()
+        for what, value in (("on_trimmed", on_trimmed), ("on_corruption", on_corruption)):
+            if value not in ("raise", "skip"):
+                raise InvalidArgumentError(f"{what} is 'raise' or 'skip', not {value!r}")
+        shards = self.check().lineage
         begin = iterators.parse(start, self.token)
         until = None if end is None else iterators.parse(end, self.token)
         timeout_us = iterators.timeout_us(timeout)
@@ -368,30 +401,11 @@ class Stream:
             if follow and end_us > clock.now_us():
                 until = None  # nobody knows yet where that is
         try:
-            indexes = self._read_indexes(begin)
-            bound = [self._bound(index, begin, until, follow) for index in indexes]
+            bounds = bind(shards, self.log, begin, until, follow)
         except StreamStoreError as error:
             raise self.explain(error) from None
-        return Reader(self, bound, Options(follow, timeout_us, merge, on_trimmed == "skip", end_us))
-
-    def _read_indexes(self, begin: Start) -> Sequence[int]:
-        if begin.kind != "POSITION":
-            return range(self.info.uniform)
-        indexes = sorted(routing.shard_index(shard_id) for shard_id in begin.value)
-        if not indexes or indexes[-1] >= self.info.uniform:
-            raise InvalidArgumentError("this position names a shard that the stream does not have")
-        return indexes
-
-    def _bound(self, index: int, begin: Start, until: Start | None, follow: bool) -> tuple[native.Log, Place, int]:
-        log = self.log(index)
-        # The end first: what arrives between the two questions must not be in neither.
-        end = 0
-        if until is not None:
-            end = iterators.resolve(iterators.place_in(until, log.shard_id), log).position
-        if not follow:
-            visible = log.visible()
-            end = min(end, visible) if end else visible
-        return log, iterators.resolve(iterators.place_in(begin, log.shard_id), log), end
+        options = Options(follow, timeout_us, merge, on_trimmed == "skip", end_us, on_corruption == "skip")
+        return Reader(self, bounds, options)
 
     def read_failure(self, log: native.Log, place: Place, status: int, begin: int, end: int) -> StreamStoreError:
         return self.lazy_shard(log.shard_index).failure(log, place, status, begin, end)
@@ -405,14 +419,18 @@ class Stream:
             raise InvalidTypeError(f"n is an int, not {type(n).__name__}")
         if n < 0:
             raise InvalidArgumentError(f"n is {n}; it must not be negative")
-        self.check()
+        shards = self.check().lineage
         found: list[Record] = []
-        for index in range(self.info.uniform if n else 0):
+        for index in shards.indexes() if n else ():
+            ended = shards[index].closed
+            if ended is not None and len(found) == n and ended.arrival_us < found[0].arrival_us:
+                continue  # all of it is older than what is there
             log = self.log(index)
             state = log.state()
             if state.record_count > state.start_record_count:
                 position = log.seek_ordinal(max(state.record_count - n, state.start_record_count) + 1)
-                with Reader(self, [(log, Place(position, 0), state.visible)], Options(skip_trimmed=True)) as reader:
+                bounds = Bounds(shards, [Bound(index, log, Place(position, 0), state.visible)], [], False)
+                with Reader(self, bounds, Options(skip_trimmed=True)) as reader:
                     found += reader
                 found.sort(key=lambda record: record.arrival_us)
                 found = found[-n:]
@@ -424,6 +442,12 @@ class Stream:
         """The indexes of the shards that anybody ever wrote to, looking at directories only."""
         return self.attachment.written_shards(self.info.id)
 
+    def _roll(self, index: int) -> LogState:
+        log = self.log(index)
+        with suppress(ShardClosedError):  # its close frame stands in a segment of its own
+            log.roll()
+        return log.state()
+
     def highest_epoch(self, indexes: Iterable[int]) -> int:
         """The highest epoch in these shards; recovers each."""
         return max((self.log(index).state().epoch for index in indexes), default=0)
@@ -434,32 +458,33 @@ class Stream:
 
         Raises ReadOnlyError, StreamNotFoundError, StoreFullError.
         """
-        if self.attachment.read_only:
-            raise ReadOnlyError(f"{self.attachment.path} is open read-only")
+        self._check_writable()
         self.check()
         starts = {}
         epoch = 0
         try:
             for index in self.written():
-                log = self.log(index)
-                log.roll()
-                state = log.state()
+                state = self._roll(index)
                 # What was there when the segment began goes; what others put since stays.
-                starts[index] = state.segment_base
+                starts[index] = state.tail if state.closed else state.segment_base
                 epoch = max(epoch, state.epoch)
             self.attachment.raise_epoch(epoch)
-            self._home.catalog.publish("clear", self.info, starts=starts, epoch=epoch)
+            self.catalog.publish("clear", self.info, starts=starts, epoch=epoch)
             for index, position in starts.items():
                 self.log(index).trim(position)
         except StreamStoreError as error:
             raise self.explain(error) from None
 
-    def retire(self) -> int:
-        """Let nobody write to the shards any more, in any process; returns an epoch that none of them ever reached."""
+    def retire(self, info: StreamInfo) -> int:
+        """Let nobody write to the shards any more, in any process; returns an epoch that none of them ever reached.
+
+        `info` is what the catalog knew of the stream when it was deleted.
+        """
+        self._info = info
         epoch = max(self.highest_epoch(self.written()), self.attachment.epoch_counter())
-        for index in range(self.info.uniform):
+        for index in info.lineage.indexes():
             self.log(index).retire()
-        self._forget_target()
+        self._door.forget()
         # A first publish that came between the two took at most one more, or the time of the clock.
         now_us = clock.now_us()
         return max(epoch + 1, now_us if now_us < limits.EPOCH_CLOCK_END_US else 0)

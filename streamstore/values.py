@@ -26,15 +26,6 @@ class SequenceRange(NamedTuple):
     end: str | None
 
 
-class ShardFacts(NamedTuple):
-    """What the catalog knows about one shard; `record_size_max` in bytes."""
-
-    hash_range: HashRange
-    parents: tuple[str, ...]
-    epoch_floor: int
-    record_size_max: int
-
-
 class PutEntry(NamedTuple):
     """One record for put_records, with all that can be said about it. A dict with these keys serves as well."""
 

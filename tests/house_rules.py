@@ -31,11 +31,16 @@ LEVELS: dict[str, float] = {
     "arrow": 1.5,
     "lineage": 1.4,  # the shards of one stream as a value
     "events": 1.5,  # what the catalog's log says, and what follows from it
+    "bounds": 1.7,  # of a read, in each shard
+    "cursor": 1.8,  # one shard of a read
+    "frontier": 1.9,  # the shards of a read among themselves
     "shard": 2,
     "catalog": 2,
     "journal": 2,  # one log of events that several processes fold
     "reader": 2,  # follows many shards by what native and iterators give
     "settings": 1.6,
+    "reshard": 2.5,  # changes the shards of one stream
+    "door": 2.6,  # puts to them
     "stream": 3,
     "stats": 3.5,
     "store": 4,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 
-from streamstore import clock, reader
+from streamstore import clock, limits, reader
 from streamstore.aio.waiter import Ticket, Waiter
 from streamstore.native import Record
 from streamstore.values import Position
@@ -57,6 +57,16 @@ class Reader:
         """Where to go on after the last record handed out: for `read(start=...)` of the same stream, sync or async."""
         return self._inner.position
 
+    @property
+    def trimmed_count(self) -> int:
+        """How often it went on behind what was trimmed before it was read."""
+        return self._inner.trimmed_count
+
+    @property
+    def corrupt_count(self) -> int:
+        """How many damaged ranges it passed over."""
+        return self._inner.corrupt_count
+
     def close(self) -> None:
         """End the iteration, also of a task that waits in it, at once. `position` stays valid."""
         self._inner.close()
@@ -79,6 +89,8 @@ class Reader:
         left = self._inner.time_left_us(self._waited_from)
         if left == 0:
             return False
+        if self._inner.is_stuck:  # no log tells when a split or merge is finished
+            left = min(left, limits.WAIT_SLICE_US) if left >= 0 else limits.WAIT_SLICE_US
         ticket = self._ticket = Ticket(self._inner.wanted())
         self._waiter.register(ticket)
         try:

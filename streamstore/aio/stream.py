@@ -4,7 +4,7 @@ loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -73,9 +73,18 @@ class Stream:
         timeout: float | None = None,
         merge: bool = False,
         on_trimmed: str = "raise",
+        on_corruption: str = "raise",
     ) -> Reader:
         """Read all shards, as Stream.read does, from positions bound now; iterate with `async for`."""
-        inner = self.inner.read(start, end=end, follow=follow, timeout=timeout, merge=merge, on_trimmed=on_trimmed)
+        inner = self.inner.read(
+            start,
+            end=end,
+            follow=follow,
+            timeout=timeout,
+            merge=merge,
+            on_trimmed=on_trimmed,
+            on_corruption=on_corruption,
+        )
         return Reader(inner, waiter_of(self.inner.attachment))
 
     async def last(self, n: int) -> list[Record]:
@@ -85,6 +94,18 @@ class Stream:
     async def clear(self) -> None:
         """Remove every record, as Stream.clear does."""
         await call(self.inner.clear)
+
+    async def split_shard(self, shard_id: str, new_starting_hash_key: int | None = None) -> list[Shard]:
+        """Split a shard, as Stream.split_shard does."""
+        return [Shard(item) for item in await call(self.inner.split_shard, shard_id, new_starting_hash_key)]
+
+    async def merge_shards(self, shard_id: str, adjacent_shard_id: str) -> Shard:
+        """Merge two shards, as Stream.merge_shards does."""
+        return Shard(await call(self.inner.merge_shards, shard_id, adjacent_shard_id))
+
+    async def update_shard_count(self, count: int, progress: Callable[[int, int], None] | None = None) -> list[Shard]:
+        """Make `count` equal shards, as Stream.update_shard_count does; `progress` is called in another thread."""
+        return [Shard(item) for item in await call(self.inner.update_shard_count, count, progress)]
 
     async def shards(self) -> list[Shard]:
         """All shards, by index."""
@@ -114,6 +135,21 @@ class Shard:
     def parents(self) -> tuple[str, ...]:
         """The ids of the shards it came from."""
         return self.inner.parents
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the shard that was split, or that was named first in the merge."""
+        return self.inner.parent
+
+    @property
+    def adjacent_parent(self) -> str | None:
+        """The id of the other shard of the merge that made it."""
+        return self.inner.adjacent_parent
+
+    @property
+    def children(self) -> tuple[str, ...]:
+        """The ids of the shards that went on with its keys."""
+        return self.inner.children
 
     @property
     def is_closed(self) -> bool:

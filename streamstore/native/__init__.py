@@ -22,7 +22,7 @@ from streamstore._hot import (
 from streamstore.native.attachment import Attachment
 from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
 from streamstore.native.columns import Columns
-from streamstore.native.entries import make_target
+from streamstore.native.entries import make_target, whole_results
 from streamstore.native.fork import watch_fork
 from streamstore.native.log import Log
 from streamstore.native.seeding import seed
@@ -53,4 +53,5 @@ __all__ = [
     "seed",
     "sequence_number",
     "watch_fork",
+    "whole_results",
 ]

@@ -85,7 +85,11 @@ def call(context: str, function: Callable[..., int], *arguments: Any) -> None:
 
 
 def _partial_put(results: list[Any]) -> NoReturn:
-    outcomes = [error_for(item, "put_records") if isinstance(item, int) else item for item in results]
+    raise_partial([error_for(item, "put_records") if isinstance(item, int) else item for item in results])
+
+
+def raise_partial(outcomes: list[Any]) -> NoReturn:
+    """Raise PartialPutError with these outcomes, of which at least one is an exception."""
     failed = [item for item in outcomes if isinstance(item, Exception)]
     error = errors.PartialPutError(
         f"{len(failed)} of {len(outcomes)} entries failed, the first with: {failed[0]}; see .results"

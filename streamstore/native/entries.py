@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamstore._core import ffi, lib
-from streamstore._hot import Target
-from streamstore.native.border import call
+from streamstore._hot import PutResults, Target, make_put_results
+from streamstore.native.border import call, raise_partial
 from streamstore.values import HashRange
 
 if TYPE_CHECKING:
@@ -62,3 +62,10 @@ def make_target(
         (owned, tuple(log.keepalive for log in logs[:1])),
         terms,
     )
+
+
+def whole_results(outcomes: list[Any]) -> PutResults:
+    """What one call into C would have given for entries that took several. Raises PartialPutError for an exception."""
+    if any(isinstance(item, Exception) for item in outcomes):
+        raise_partial(outcomes)
+    return make_put_results(tuple(outcomes))

@@ -221,7 +221,7 @@ class Log:
         return [LiveSegment(**item) for item in listed]
 
     def close(self, data: bytes) -> None:
-        """End the log for good by a synced close frame that holds `data`. Raises ShardClosedError where it has ended."""
+        """End the log for good by a synced close frame that holds `data`. Raises ShardClosedError where it ended."""
         keep: list[Any] = []
         entry = ffi.new("ss_entry[]", 1)
         fill_entry(entry[0], (data,), None, keep)

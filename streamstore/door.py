@@ -1,0 +1,155 @@
+"""The way in for puts: bound to the open shards in C, and bound anew when they are other ones.
+
+A put goes straight through what is bound. One that fails in a way that a new binding may cure (its shard was split or
+merged, the process forked) comes back here, with those entries alone that were not written, and goes in again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from streamstore import native
+from streamstore.errors import (
+    ClosedError,
+    ForkedError,
+    PartialPutError,
+    ReadOnlyError,
+    ShardClosedError,
+    StaleHandleError,
+    StreamStoreError,
+)
+from streamstore.events import StreamInfo
+from streamstore.native import PutResult, PutResults
+
+CURABLE = (ShardClosedError, StaleHandleError, ForkedError, ClosedError)
+"""What a new binding may cure; nothing was written where one of these is raised."""
+
+
+class DoorHome(Protocol):
+    """What the door asks of its stream."""
+
+    attachment: native.Attachment
+
+    def check(self) -> StreamInfo: ...
+    def log(self, index: int) -> native.Log: ...
+    def explain(self, error: StreamStoreError) -> StreamStoreError: ...
+    def finish_closed(self, indexes: Iterable[int]) -> None: ...
+
+
+class _Binding(NamedTuple):
+    """A target, and the shards it was bound to in the order of their hash keys."""
+
+    target: native.Target
+    open: Sequence[int]
+
+
+class Door:
+    """Puts of one stream. `put_record` and `put_records` are what is bound now; who meets CURABLE calls `*_again`."""
+
+    __slots__ = ("__weakref__", "_home", "_lock", "put_record", "put_records")
+
+    def __init__(self, home: DoorHome) -> None:
+        self._home = home
+        self.put_record: Callable[..., PutResult] = self._first_put
+        self.put_records: Callable[..., PutResults] = self._first_put_many
+        self._after_fork()
+        native.watch_fork(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def _first_put(self, *arguments: Any) -> PutResult:
+        return self._bind().target.put_record(*arguments)
+
+    def _first_put_many(self, *arguments: Any) -> PutResults:
+        return self._bind().target.put_records(*arguments)
+
+    def forget(self) -> None:
+        """Bind anew at the next put."""
+        self.put_record, self.put_records = self._first_put, self._first_put_many
+
+    def _bind(self) -> _Binding:
+        if self._home.attachment.read_only:
+            raise ReadOnlyError(f"{self._home.attachment.path} is open read-only")
+        with self._lock:
+            info = self._home.check()
+            shards = info.lineage
+            target = native.make_target(
+                [self._home.log(index) for index in shards.open],
+                shards.open_ranges,
+                record_size_max=info.max_record_size,
+                sync=info.durability == "sync",
+            )
+            self.put_record, self.put_records = target.put_record, target.put_records
+            return _Binding(target, shards.open)
+
+    def _rebind(self, error: StreamStoreError, tried: _Binding | None) -> _Binding:
+        """A new door after a failure that may only mean that the old one is out of date; `tried` was bound after that,
+        and failed. Otherwise raises the error that says why.
+        """
+        if isinstance(error, (ClosedError, StaleHandleError)) or self._home.attachment.read_only:
+            self.forget()
+            raise self._home.explain(error) from None
+        if isinstance(error, ShardClosedError) and tried is not None and self._is_current(tried):
+            # A shard ended and nobody said who goes on: somebody is at it or died at it, and it is finished here.
+            self._home.finish_closed(tried.open)
+            if self._is_current(tried):
+                self.forget()
+                raise self._home.explain(error) from None
+        return self._bind()
+
+    def _is_current(self, binding: _Binding) -> bool:
+        return self._home.check().lineage.open == binding.open
+
+    def put_record_again(self, error: StreamStoreError, *arguments: Any) -> PutResult:
+        """Put a record that met `error`, of CURABLE; through as many reshards as come in between."""
+        binding = None
+        while True:
+            binding = self._rebind(error, binding)
+            try:
+                return binding.target.put_record(*arguments)
+            except CURABLE as failure:
+                error = failure
+
+    def put_records_again(
+        self, error: StreamStoreError, entries: Sequence[Any], blocks: Sequence[Any] | None, sync: bool
+    ) -> PutResults:
+        """Put those entries of a batch again which `error`, of CURABLE or a PartialPutError, says were not written for
+        a reason of CURABLE. Results are in the order of `entries`.
+
+        Raises PartialPutError where some stay unwritten; the reason itself where nothing was written.
+        """
+        outcomes: list[Any] = list(error.results) if isinstance(error, PartialPutError) else [error] * len(entries)
+        binding = None
+        while left := [place for place, outcome in enumerate(outcomes) if isinstance(outcome, CURABLE)]:
+            try:
+                binding = self._rebind(outcomes[left[0]], binding)
+                done = _try(binding, entries, blocks, sync, left)
+            except StreamStoreError as failure:
+                if len(left) == len(outcomes):
+                    raise
+                _note(outcomes, left, [failure] * len(left))
+                break
+            _note(outcomes, left, done)
+        return native.whole_results(outcomes)
+
+
+def _try(
+    binding: _Binding, entries: Sequence[Any], blocks: Sequence[Any] | None, sync: bool, places: Sequence[int]
+) -> Sequence[Any]:
+    """Put the entries at these places: an outcome for each."""
+    chosen = [entries[place] for place in places]
+    their_blocks = None if blocks is None else [blocks[place] for place in places]
+    try:
+        return binding.target.put_records(chosen, their_blocks, sync)
+    except PartialPutError as partial:
+        return partial.results
+    except CURABLE as failure:
+        return [failure] * len(places)
+
+
+def _note(outcomes: list[Any], places: Sequence[int], found: Sequence[Any]) -> None:
+    for place, outcome in zip(places, found, strict=True):
+        outcomes[place] = outcome
