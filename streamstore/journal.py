@@ -83,7 +83,7 @@ class Journal(Generic[F]):
 
         Raises StoreFullError, StaleHandleError, ClosedError, ReadOnlyError; nothing was published then.
         """
-        tail = self.open().append_event(event, self.tail)
+        tail = (self.log or self.open()).append_event(event, self.tail)
         if not tail:
             self.refresh()
             return False

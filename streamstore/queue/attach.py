@@ -110,7 +110,7 @@ def purge(engine: Engine) -> int:
     """Acknowledge all there is; how many that were."""
     done = 0
     while taken := engine.receive(1_000, 60 * limits.MICROSECONDS, engine.owner):
-        engine.acknowledge([(item.name, item.number) for item in taken])
+        engine.acknowledge([(name, number) for _, name, number, _, _ in taken])
         done += len(taken)
     left: list[int] = []
 
@@ -229,7 +229,7 @@ def _engine(store: Store, name: str, inner: StreamInfo) -> Engine:
             found,
             store.attachment,
             lambda: inner_stream.log(0),
-            lambda: Source(stream, info, found.starts),
+            lambda: Source(stream, info, found.starts, forever=found.owned),
             stream.durability,
         )
         engine.explain = inner_stream.explain

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgpack
@@ -65,3 +65,15 @@ def encode(codec: Codec, body: Any) -> bytes:
     if not isinstance(data, bytes):
         raise InvalidTypeError(f"the codec gave {type(data).__name__}, not bytes")
     return data
+
+
+def encode_all(codec: Codec, bodies: Iterable[Any]) -> list[bytes]:
+    """`encode` of each. The first that cannot be taken raises."""
+    bodies = list(bodies)
+    try:
+        encoded = [codec.encode(body) for body in bodies]
+    except Exception:
+        return [encode(codec, body) for body in bodies]  # raises what says which it was
+    if set(map(type, encoded)) - {bytes}:
+        return [encode(codec, body) for body in bodies]
+    return encoded

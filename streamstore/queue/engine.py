@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import xxhash
 
@@ -21,7 +21,7 @@ from streamstore.queue import events
 from streamstore.queue.events import FoldedDeliveries
 from streamstore.queue.settings import QueueSettings
 from streamstore.queue.source import Damaged, Source, Trimmed
-from streamstore.queue.state import Cursor, position_of, shard_of
+from streamstore.queue.state import POSITION_MASK, Cursor, position_of, shard_of
 
 if TYPE_CHECKING:
     from streamstore.queue.trim import Trimmer
@@ -32,16 +32,8 @@ _PASSED_TOGETHER = 64
 _LOOK_US = 100_000
 Receipt = tuple[int, int]
 """(name, number of the delivery)"""
-
-
-class Taken(NamedTuple):
-    """One delivery as the engine hands it out."""
-
-    record: Record
-    name: int
-    number: int
-    receives: int
-    first_us: int
+Taken = tuple[Record, int, int, int, int]
+"""One delivery as it is handed out: (record, name, number, receives, time of the first in µs)"""
 
 
 class Engine:
@@ -60,6 +52,7 @@ class Engine:
         self.settings = settings
         self.attachment = attachment
         self.syncs = durability == "sync"
+        self._plain = not settings.key_order
         self.journal = Journal(attach, FoldedDeliveries)
         self._make_source = make_source
         self.explain: Callable[[StreamStoreError], StreamStoreError] = lambda error: error
@@ -141,10 +134,33 @@ class Engine:
         """
         with self.journal.lock:
             state = self.state()
+            if limit == 1 and self._plain and (one := self._receive_one(state, visibility_us, owner)) is not None:
+                return [one]
             taken = self._receive(state, limit, visibility_us, owner)
             if not taken and self.journal.refresh():
                 taken = self._receive(self.journal.state, limit, visibility_us, owner)
             return taken
+
+    def _receive_one(self, state: FoldedDeliveries, visibility_us: int, owner: int) -> Taken | None:
+        """The short way of most receives: the next record of the only shard, where nothing is due; None where it is
+        not that simple.
+        """
+        now_us = clock.boot_us()
+        if state.ready or state.is_due(now_us):
+            return None
+        shards = self.source.active(state.cursors)
+        if len(shards) != 1:
+            return None
+        shard = shards[0]
+        cursor = state.cursors.get(shard)
+        if cursor is None or (record := self.source.next(shard, cursor.position)) is None or record.attribute_block:
+            return None
+        position = record.position
+        behind = Cursor(record.next_position, record.ordinal, position, record.epoch)
+        if not self.journal.append(events.receive_one(shard, position, behind, now_us, visibility_us, owner)):
+            return None
+        self.source.advance(shard, 1)
+        return record, shard << 64 | position, state.number, 1, now_us + state.wall_offset_us
 
     def _receive(self, state: FoldedDeliveries, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         now_us = clock.boot_us()
@@ -189,7 +205,7 @@ class Engine:
     @staticmethod
     def _taken(state: FoldedDeliveries, name: int, record: Record) -> Taken:
         delivery = state.live[name]
-        return Taken(record, name, delivery.number, delivery.receives, delivery.first_us)
+        return record, name, delivery.number, delivery.receives, delivery.first_us
 
     def _fetch(self, names: Sequence[int]) -> tuple[dict[int, Record], list[int]]:
         found, missing = {}, []
@@ -270,15 +286,16 @@ class Engine:
         state = self.journal.state
         number, first_us = state.number, times[0] + state.wall_offset_us
         if not shard:
-            return [Taken(record, record.position, number, 1, first_us) for record in records], False
-        return [Taken(record, shard << 64 | record.position, number, 1, first_us) for record in records], False
+            return [(record, record.position, number, 1, first_us) for record in records], False
+        return [(record, shard << 64 | record.position, number, 1, first_us) for record in records], False
 
     def _must_wait(self, records: Sequence[Record], keys: Sequence[int] | None) -> bool:
         if keys is not None:
             named = [key for key in keys if key]
             if len(set(named)) < len(named) or not self.journal.state.keys.keys().isdisjoint(named):
                 return True
-        return any(record.attribute_block and "delay_us" in record.attributes for record in records)
+        blocks = [record for record in records if record.attribute_block]
+        return any("delay_us" in record.attributes for record in blocks)
 
     def _pass(self, shard: int, records: Sequence[Record]) -> bool:
         """Put records aside: those delayed until their time, those of a busy key until it is free."""
@@ -321,32 +338,37 @@ class Engine:
 
     # --- settling ---------------------------------------------------------------------------------------------------
 
+    def acknowledge_one(self, name: int, number: int) -> None:
+        """`acknowledge` of one receipt."""
+        journal = self.journal
+        with journal.lock:
+            state = self.state()
+            while True:
+                delivery = state.live.get(name)
+                if delivery is None or delivery.number != number:
+                    self._check_gone(state, name, delivery is not None)
+                    break
+                if journal.append(events.acknowledge_one(name >> 64, name & POSITION_MASK)):
+                    break
+                state = journal.state
+            tail = journal.tail
+        if self.syncs:
+            journal.sync(tail)
+        self.trimmer.settled(1)
+
     def acknowledge(self, receipts: Sequence[Receipt]) -> None:
         """Done, and never delivered again. Raises StaleReceiptError naming the first that is stale, before any of its
         shard is acknowledged.
         """
-        self._acknowledge(receipts)
-        self.trimmer.settled(len(receipts))
-
-    def _acknowledge(self, receipts: Sequence[Receipt]) -> None:
-        if len(receipts) == 1:
-            self._settle(lambda state: self._ack_event(state, receipts))
-            return
         shards: dict[int, list[Receipt]] = {}
         for receipt in receipts:
             shards.setdefault(receipt[0] >> 64, []).append(receipt)
-        for part in shards.values():
-            self._settle(lambda state, part=part: self._ack_event(state, part))  # type: ignore[misc]
+        for shard, part in shards.items():
+            self._settle(lambda state, shard=shard, part=part: self._ack_event(state, shard, part))  # type: ignore[misc]
+        self.trimmer.settled(len(receipts))
 
-    def _ack_event(self, state: FoldedDeliveries, receipts: Sequence[Receipt]) -> bytes | None:
+    def _ack_event(self, state: FoldedDeliveries, shard: int, receipts: Sequence[Receipt]) -> bytes | None:
         live = state.live
-        if len(receipts) == 1:
-            ((name, number),) = receipts
-            delivery = live.get(name)
-            if delivery is None or delivery.number != number:
-                self._check_gone(state, name, delivery is not None)
-                return None
-            return events.acknowledge_one(shard_of(name), position_of(name))
         names = []
         for name, number in receipts:
             delivery = live.get(name)
@@ -356,7 +378,6 @@ class Engine:
                 names.append(name)
         if not names:
             return None
-        shard = shard_of(names[0])
         return events.acknowledge(shard, [position_of(name) for name in names] if shard else names)
 
     def _check_gone(self, state: FoldedDeliveries, name: int, live: bool) -> None:

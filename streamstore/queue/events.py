@@ -26,6 +26,7 @@ _receive = Struct("<BBHIqqQQQQQ")
 _ack = Struct("<BBHI")
 _redeliver = Struct("<BBHIqqQ")
 _ACK_ONE = Struct("<BBHIQ")
+_RECEIVE_ONE = Struct("<BBHIqqQQQQQQ")
 
 
 def receive(
@@ -36,6 +37,11 @@ def receive(
     if keys is None:
         return head + _words(positions)
     return head + _words(positions) + _words(keys)
+
+
+def receive_one(shard: int, position: int, cursor: Cursor, now_us: int, visibility_us: int, owner: int) -> bytes:
+    """`receive` of one record without a key."""
+    return _RECEIVE_ONE.pack(RECEIVE, 0, 0, shard, now_us, visibility_us, owner, *cursor, position)
 
 
 def acknowledge_one(shard: int, position: int) -> bytes:
@@ -80,8 +86,17 @@ class FoldedDeliveries(Deliveries):
         kind = event[0]
         try:
             if kind == ACK:
-                self.acknowledge(_names(_ack.unpack_from(event)[3], event[8:]))
+                if len(event) == _ACK_ONE.size:
+                    _, _, _, shard, position = _ACK_ONE.unpack(event)
+                    self.acknowledge((name_of(shard, position),))
+                else:
+                    self.acknowledge(_names(_ack.unpack_from(event)[3], event[8:]))
             elif kind == RECEIVE:
+                if len(event) == _RECEIVE_ONE.size:
+                    _, _, _, shard, now_us, visibility_us, owner, *cursor, position = _RECEIVE_ONE.unpack(event)
+                    name = name_of(shard, position)
+                    self.receive_one(shard, name, Cursor(*cursor), now_us, visibility_us, owner)
+                    return
                 self._fold_receive(event)
             elif kind == REDELIVER:
                 _, _, _, shard, now_us, visibility_us, owner = _redeliver.unpack_from(event)

@@ -13,7 +13,8 @@ from streamstore.native import Record, sequence_number
 if TYPE_CHECKING:
     from streamstore.queue.queue import Queue
 
-_OPEN, _ACKED, _GIVEN_BACK = 0, 1, 2
+OPEN, ACKED, GIVEN_BACK = 0, 1, 2
+_UNSEEN = object()
 
 
 class Message:
@@ -23,7 +24,7 @@ class Message:
     Made by `queue.get`. Any thread; belongs to the process that received it.
     """
 
-    __slots__ = ("_body", "_decoded", "_settled", "first_us", "name", "number", "queue", "receives", "record")
+    __slots__ = ("_body", "first_us", "name", "number", "queue", "receives", "record", "settled_as")
 
     def __init__(self, queue: Queue, record: Record, name: int, number: int, receives: int, first_us: int) -> None:
         self.queue = queue
@@ -32,9 +33,8 @@ class Message:
         self.number = number
         self.receives = receives
         self.first_us = first_us
-        self._settled = _OPEN
-        self._decoded = False
-        self._body: Any = None
+        self.settled_as = OPEN
+        self._body: Any = _UNSEEN
 
     def __repr__(self) -> str:
         return f"<Message {self.id} of {self.queue.name!r}, received {self.receives} time{'s' * (self.receives != 1)}>"
@@ -42,9 +42,8 @@ class Message:
     @property
     def body(self) -> Any:
         """What was put, decoded at the first look. Raises what the codec raises; the message can still be settled."""
-        if not self._decoded:
+        if self._body is _UNSEEN:
             self._body = self.queue.codec.decode(self.record.data)
-            self._decoded = True
         return self._body
 
     @property
@@ -86,10 +85,11 @@ class Message:
 
         Raises StaleReceiptError where it was delivered again since, or became a dead letter.
         """
-        if self._settled != _ACKED:
-            self._check()
-            self.queue.engine.acknowledge(((self.name, self.number),))
-            self._settled = _ACKED
+        if self.settled_as != ACKED:
+            if self.settled_as:
+                self._check()
+            self.queue.engine.acknowledge_one(self.name, self.number)
+            self.settled_as = ACKED
 
     def nack(self, delay: float = 0) -> None:
         """Give it back: it comes again, after `delay` seconds (0 to 43,200), or becomes a dead letter where it was
@@ -97,13 +97,13 @@ class Message:
         """
         self._check()
         self.queue.give_back(self, delay)
-        self._settled = _GIVEN_BACK
+        self.settled_as = GIVEN_BACK
 
     def dead(self, reason: str = "") -> None:
         """Make a dead letter of it at once: no receive will help. Durable as an ack. Raises StaleReceiptError."""
         self._check()
         self.queue.engine.kill(((self.name, self.number),), reason)
-        self._settled = _GIVEN_BACK
+        self.settled_as = GIVEN_BACK
 
     def extend(self, seconds: float) -> None:
         """Keep it for `seconds` from now (0 to 43,200). Never synced. Raises StaleReceiptError."""
@@ -113,16 +113,12 @@ class Message:
     @property
     def settled(self) -> bool:
         """Was it acknowledged, given back or killed, by this object?"""
-        return self._settled != _OPEN
-
-    def mark_acked(self) -> None:
-        """It was acknowledged together with others."""
-        self._settled = _ACKED
+        return self.settled_as != OPEN
 
     def _check(self) -> None:
-        if self._settled:
+        if self.settled_as:
             raise StaleReceiptError(
-                f"{self!r} was {'acknowledged' if self._settled == _ACKED else 'given back'} already"
+                f"{self!r} was {'acknowledged' if self.settled_as == ACKED else 'given back'} already"
             )
 
     def __enter__(self) -> Message:
@@ -133,7 +129,7 @@ class Message:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.queue.heart.forget(self)
-        if self._settled:
+        if self.settled_as:
             return
         if error is None:
             self.ack()

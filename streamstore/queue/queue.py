@@ -15,12 +15,12 @@ from streamstore.errors import ClosedError, InvalidArgumentError, InvalidTypeErr
 from streamstore.native import PutResult
 from streamstore.opening import open as open_store
 from streamstore.queue import attach
-from streamstore.queue.codec import Codec, codec_of, encode
+from streamstore.queue.codec import Codec, codec_of, encode, encode_all
 from streamstore.queue.dead import DeadLetters
 from streamstore.queue.engine import Engine
 from streamstore.queue.guard import Guard
 from streamstore.queue.heart import Heart
-from streamstore.queue.message import Message
+from streamstore.queue.message import ACKED, Message
 from streamstore.queue.settings import QueueSettings, count, microseconds, visibility_us
 from streamstore.queue.turns import Turns
 
@@ -132,8 +132,7 @@ class Queue:
         """Put many in one call, in order: on one shard all or none (with limits or ids: one after the other)."""
         if self._closed:
             raise ClosedError(f"the queue {self.name!r} is closed")
-        codec = self.codec
-        encoded = [encode(codec, body) for body in bodies]
+        encoded = encode_all(self.codec, bodies)
         for what, given in (("keys", keys), ("ids", ids)):
             if given is not None and len(given) != len(encoded):
                 raise InvalidArgumentError(f"{len(given)} {what} for {len(encoded)} bodies")
@@ -256,13 +255,12 @@ class Queue:
         messages = list(messages)
         if not messages:
             return
-        receipts = [
-            (item.name, item.number) if isinstance(item, Message) else attach.parse_receipt(item) for item in messages
-        ]
+        own = [item for item in messages if type(item) is Message]
+        receipts = [(item.name, item.number) for item in own]
+        receipts += [attach.parse_receipt(item) for item in messages if type(item) is not Message]
         self.engine.acknowledge(receipts)
-        for item in messages:
-            if isinstance(item, Message):
-                item.mark_acked()
+        for message in own:
+            message.settled_as = ACKED
 
     def nack_many(self, messages: Iterable[Message], delay: float = 0) -> None:
         """Give many back."""

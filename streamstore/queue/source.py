@@ -7,6 +7,7 @@ nothing about deliveries.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from streamstore import limits, native
 from streamstore.errors import StreamNotFoundError, StreamStoreError
@@ -39,10 +40,12 @@ class Damaged(Exception):
 class _Ahead:
     """Records of one shard from position `at` on that nobody has taken yet: records[begin:]."""
 
-    __slots__ = ("at", "begin", "buffer_size", "log", "looked_to", "records")
+    __slots__ = ("at", "begin", "buffer_size", "log", "looked_to", "read", "records")
 
-    def __init__(self, log: native.Log, at: int) -> None:
+    def __init__(self, log: native.Log, at: int, forever: bool) -> None:
         self.log = log
+        # Where nothing expires, nothing has to be compared with a horizon.
+        self.read = partial(native.Log.read, log) if forever else log.read
         self.at = at
         self.begin = 0
         self.looked_to = at
@@ -64,8 +67,16 @@ class _Ahead:
 class Source:
     """The stream of a queue, as its engine reads it. Callers hold the engine's lock."""
 
-    def __init__(self, stream: Stream, info: Callable[[], StreamInfo | None], starts: Mapping[int, tuple[int, int]]):
+    def __init__(
+        self,
+        stream: Stream,
+        info: Callable[[], StreamInfo | None],
+        starts: Mapping[int, tuple[int, int]],
+        *,
+        forever: bool,
+    ) -> None:
         self._stream = stream
+        self._forever = forever
         self.info = info
         self._starts = starts
         self._ahead: dict[int, _Ahead] = {}
@@ -125,7 +136,7 @@ class Source:
         """
         ahead = self._ahead.get(shard)
         if ahead is None:
-            ahead = self._ahead[shard] = _Ahead(self.log(shard), cursor.position)
+            ahead = self._ahead[shard] = _Ahead(self.log(shard), cursor.position, self._forever)
         elif ahead.at != cursor.position:
             ahead.align(cursor.position)
         begin = ahead.begin
@@ -134,12 +145,27 @@ class Source:
             begin = ahead.begin
         return ahead.records[begin : begin + limit]
 
+    def next(self, shard: int, position: int) -> Record | None:
+        """The record that comes next in a shard whose cursor stands at `position`, where it was read or can be read
+        simply; `peek` tells why not.
+        """
+        ahead = self._ahead.get(shard)
+        if ahead is None or ahead.at != position:
+            return None
+        if ahead.begin >= len(ahead.records):
+            start = ahead.at if ahead.begin == 0 else ahead.records[-1].next_position
+            found, following, _, _, status, _, _ = ahead.read(start, 0, _RECORDS_AHEAD, ahead.buffer_size)
+            if status or not found:
+                return None
+            ahead.records, ahead.begin, ahead.looked_to = found, 0, following
+        return ahead.records[ahead.begin]
+
     def _read_on(self, shard: int, ahead: _Ahead, limit: int) -> None:
         rest = ahead.records[ahead.begin :]
         while len(rest) < limit:
             position = rest[-1].next_position if rest else ahead.at
             want = max(limit - len(rest), _RECORDS_AHEAD)
-            records, following, seen, ended, status, begin, end = ahead.log.read(position, 0, want, ahead.buffer_size)
+            records, following, seen, ended, status, begin, end = ahead.read(position, 0, want, ahead.buffer_size)
             rest += records
             if status and not rest:
                 self._fail(shard, ahead.log, position, status, begin, end)

@@ -178,6 +178,21 @@ class Deliveries:
             for name, key in zip(names, keys, strict=True):
                 self._enter(delivery._replace(key=key), (name,))
 
+    def receive_one(self, shard: int, name: int, cursor: Cursor, now_us: int, visibility_us: int, owner: int) -> None:
+        """`receive` of one message without a key, which is what most events are."""
+        self.cursors[shard] = cursor
+        self.number = number = self.number + 1
+        self.totals["received"] += 1
+        deadline_us = now_us + visibility_us
+        self.live[name] = Delivery(number, 1, deadline_us, now_us + self.wall_offset_us, owner, IN_FLIGHT, 0)
+        self.in_flight += 1
+        if owner:
+            self.owners[owner] = self.owners.get(owner, 0) + 1
+        due = self._due
+        heappush(due, (deadline_us, number, (name,)))
+        if len(due) > 2 * len(self.live) + _HEAP_SLACK:
+            self._prune()
+
     def pass_by(self, shard: int, cursor: Cursor, waiting: Iterable[Sequence[int]]) -> None:
         """Records that cannot be delivered yet: (position, deadline, key) each."""
         self.cursors[shard] = cursor
@@ -198,11 +213,29 @@ class Deliveries:
                 )
 
     def acknowledge(self, names: Iterable[int]) -> None:
-        for name in names:
-            if self._take(name) is not None:
-                self.totals["acknowledged"] += 1
-                if self.moved:
+        if self.ready or self.keys or self.moved:
+            for name in names:
+                if self._take(name) is not None:
+                    self.totals["acknowledged"] += 1
                     self.moved.pop(name, None)
+            return
+        done = 0
+        live, owners = self.live, self.owners
+        for name in names:
+            delivery = live.pop(name, None)
+            if delivery is None:
+                continue
+            done += 1
+            if delivery.status == IN_FLIGHT:
+                self.in_flight -= 1
+                owner = delivery.owner
+                if owner:
+                    left = owners[owner] - 1
+                    if left:
+                        owners[owner] = left
+                    else:
+                        del owners[owner]
+        self.totals["acknowledged"] += done
 
     def extend(self, names: Iterable[int], deadline_us: int) -> None:
         for name in names:
@@ -315,6 +348,10 @@ class Deliveries:
                 if delivery is not None and delivery.number == number and delivery.deadline_us == deadline_us:
                     self._make_ready(name, delivery)
         return bool(self.ready)
+
+    def is_due(self, now_us: int) -> bool:
+        """Has a deadline passed since `due` was asked last?"""
+        return bool(self._due) and self._due[0][0] <= now_us
 
     def _make_ready(self, name: int, delivery: Delivery) -> None:
         self.ready[name] = delivery
