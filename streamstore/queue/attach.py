@@ -229,7 +229,7 @@ def _engine(store: Store, name: str, inner: StreamInfo) -> Engine:
             found,
             store.attachment,
             lambda: inner_stream.log(0),
-            lambda: Source(stream, info, found.starts, forever=found.owned),
+            Source(stream, info, found.starts, forever=found.owned),
             stream.durability,
         )
         engine.explain = inner_stream.explain

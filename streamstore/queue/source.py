@@ -79,6 +79,10 @@ class Source:
         self._forever = forever
         self.info = info
         self._starts = starts
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: in a forked child."""
         self._ahead: dict[int, _Ahead] = {}
         self._active: list[int] | None = None
         self._drained: set[int] = set()

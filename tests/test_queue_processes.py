@@ -1,0 +1,189 @@
+"""A queue between processes: workers that die, share, and race; what they leave comes back and nothing comes twice."""
+
+from __future__ import annotations
+
+import collections
+import multiprocessing
+import os
+import queue as std
+import signal
+import time
+
+import pytest
+
+import streamstore
+from streamstore import errors
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def _hold(path, pipe):
+    """Receive one message, say so, and wait to be killed."""
+    with streamstore.open(path) as store:
+        message = store.queue("jobs").get(timeout=60)
+        pipe.send((message.body, message.receive_count))
+        signal.pause()
+
+
+def _work(path, pipe, until):
+    """Acknowledge everything until the queue says that there is no more; say what it was."""
+    seen = []
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        pipe.send("ready")
+        while until not in seen:
+            try:
+                message = queue.get(timeout=0.3)
+            except std.Empty:
+                break
+            seen.append(message.body)
+            message.ack()
+    pipe.send(seen)
+
+
+def _receive_for_ever(path):
+    with streamstore.open(path) as store:
+        for message in store.queue("jobs"):
+            if message.body % 3:
+                message.ack()
+            elif message.body % 2:
+                message.nack()
+            time.sleep(0.0005)
+
+
+def start(target, *arguments):
+    ours, theirs = SPAWN.Pipe()
+    process = SPAWN.Process(target=target, args=(arguments[0], theirs, *arguments[1:]), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+@pytest.fixture(params=["process", "sync"])
+def path(request, tmp_path):
+    with streamstore.open(tmp_path / "s", durability=request.param) as store:
+        store.queue("jobs", visibility=43_200, max_receive_count=0)
+    return tmp_path / "s"
+
+
+def test_a_killed_workers_message_comes_back_at_once(path):
+    """Its visibility of half a day does not have to pass; a living worker's message stays its own."""
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        queue.put_many(["first", "second"])
+        one, from_one = start(_hold, path)
+        assert from_one.recv() == ("first", 1)
+        other, from_other = start(_hold, path)
+        assert from_other.recv() == ("second", 1)
+        with pytest.raises(std.Empty):
+            queue.get(timeout=0.3)
+        kill(one)
+        message = queue.get(timeout=60)
+        assert (message.body, message.receive_count) == ("first", 2)
+        with pytest.raises(std.Empty):
+            queue.get(timeout=0.3)
+        kill(other)
+        assert queue.get(timeout=60).body == "second"
+
+
+def test_workers_share_a_queue_without_overlap(path):
+    """Each message is processed by one of them, and none is left."""
+    workers = [start(_work, path, None) for _ in range(3)]
+    for _, pipe in workers:
+        assert pipe.recv() == "ready"
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        for number in range(300):
+            queue.put(number)
+        seen = [body for _, pipe in workers for body in pipe.recv()]
+        assert sorted(seen) == list(range(300))
+        assert queue.stats()["total_acknowledged"] == 300
+        assert queue.join(timeout=10)
+    for process, _ in workers:
+        process.join()
+
+
+def test_nothing_is_lost_and_nothing_acknowledged_comes_again(path):
+    """Workers are killed in the middle of whatever they do; what was acknowledged was so for everybody."""
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        queue.put_many(range(400))
+        workers = [SPAWN.Process(target=_receive_for_ever, args=(path,), daemon=True) for _ in range(2)]
+        for worker in workers:
+            worker.start()
+        for _ in range(2):
+            time.sleep(0.4)
+            kill(workers.pop(0))
+            workers.append(SPAWN.Process(target=_receive_for_ever, args=(path,), daemon=True))
+            workers[-1].start()
+        time.sleep(0.3)
+        for worker in workers:
+            kill(worker)
+        before = queue.stats()["total_acknowledged"]
+        left = []
+        while True:
+            try:
+                message = queue.get(timeout=0.5)
+            except std.Empty:
+                break
+            left.append(message.body)
+            message.ack()
+        counts = collections.Counter(left)
+        assert max(counts.values()) == 1
+        assert len(counts) + before == 400
+        assert {number for number in range(400) if number % 3 == 0} <= set(left)
+
+
+def test_a_receipt_is_good_in_another_process(path):
+    """Text names a delivery anywhere; in a forked child the message object itself is of no use."""
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        queue.put("x")
+        message = queue.get()
+        with streamstore.open(path) as other:
+            other.queue("jobs").ack(message.receipt)
+        with pytest.raises(std.Empty):
+            queue.get_nowait()
+        assert queue.stats()["in_flight"] == 0
+
+
+def test_two_handles_race_for_one_message(path):
+    """Who was overtaken decides again: one has it, the other finds nothing."""
+    with streamstore.open(path) as one, streamstore.open(path) as two:
+        first, second = one.queue("jobs"), two.queue("jobs")
+        for _ in range(20):
+            first.put("x")
+            second.put("y")
+            got = [first.get_nowait(), second.get_nowait()]
+            assert sorted(message.body for message in got) == ["x", "y"]
+            with pytest.raises(std.Empty):
+                second.get_nowait()
+            got[0].nack()
+            again = second.get_nowait()
+            assert again.id == got[0].id
+            with pytest.raises(errors.StaleReceiptError):
+                first.ack(got[0].receipt)
+            again.ack()
+            got[1].ack()
+        assert first.stats() == second.stats()
+
+
+def test_a_bound_holds_for_two_producers(tmp_path):
+    """max_records is decided by compare-and-append: nobody slips one in."""
+    with streamstore.open(tmp_path / "b") as one, streamstore.open(tmp_path / "b") as two:
+        first = one.queue("jobs", max_records=5, dedup_window=600)
+        second = two.queue("jobs")
+        for number in range(3):
+            first.put(number, id=str(number))
+            second.put(number, id=str(number))
+        second.put(3, id="3")
+        first.put(4, id="4")
+        for queue in (first, second):
+            with pytest.raises(std.Full):
+                queue.put_nowait(5, id="5")
+        assert first.qsize() == 5
