@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamstore import clock, limits, native
@@ -192,7 +193,7 @@ class Engine:
         for receipt in receipts:
             shards.setdefault(receipt[0] >> 64, []).append(receipt)
         for shard, part in shards.items():
-            self._settle(lambda state, shard=shard, part=part: self._ack_event(state, shard, part))  # type: ignore[misc]
+            self._settle(partial(self._ack_event, shard=shard, receipts=part))
         self.trimmer.settled(len(receipts))
 
     def _ack_event(self, state: FoldedDeliveries, shard: int, receipts: Sequence[Receipt]) -> bytes | None:
