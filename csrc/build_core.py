@@ -12,6 +12,11 @@ from pathlib import Path
 import cffi
 
 HEADERS = ("status.h", "streamstore.h")  # in the order in which one includes the other
+# What the core calls back: written in Python, in streamstore/native.
+CALLED_BACK = """
+extern "Python" ss_status streamstore_unseal(void *, uint32_t, uint32_t, const uint8_t *, const uint8_t *,
+                                             const uint8_t *, size_t, const uint8_t *, size_t, uint8_t *);
+"""
 MARKED = re.compile(r"/\* cffi: begin \*/\n(.*?)/\* cffi: end \*/", re.DOTALL)
 
 
@@ -28,7 +33,7 @@ def declarations(directory: Path) -> str:
 
 here = Path(__file__).parent
 ffibuilder = cffi.FFI()
-ffibuilder.cdef(declarations(here))
+ffibuilder.cdef(declarations(here) + CALLED_BACK)
 ffibuilder.set_source(
     "streamstore._core",
     '#include "streamstore.h"',

@@ -178,6 +178,12 @@ ss_status ss_file_sync(int fd)
     return error ? ss_status_with_errno(SS_IO, error) : SS_OK;
 }
 
+void ss_file_forget_cached(int fd)
+{
+    /* Advice: where it is not taken, what is read next comes from memory, which is no worse than not asking. */
+    (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 ss_status ss_file_sync_directory(int fd)
 {
     int error;

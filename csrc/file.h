@@ -29,7 +29,9 @@ ss_status ss_file_allocate(int fd, uint64_t size, int fallocate_ok);
 /* For a file that is still empty: let stores through a map overwrite its blocks in place, where the file system
  * would copy them (and on a full disk answer a store with SIGBUS). Nothing happens where there is no such thing. */
 void ss_file_overwrite_in_place(int fd);
-ss_status ss_file_sync(int fd);           /* fdatasync */
+ss_status ss_file_sync(int fd); /* fdatasync */
+/* Let the system forget what it keeps of a file that was synced, so that what is read next comes from the disk. */
+void ss_file_forget_cached(int fd);
 ss_status ss_file_sync_directory(int fd); /* fsync: makes names durable */
 /* First offset at or after `offset` that may hold data; `size` where only holes follow. */
 ss_status ss_file_next_data(int fd, uint64_t offset, uint64_t size, uint64_t *out);

@@ -82,6 +82,59 @@ enum {
     SEGMENT_CHECK = SS_SEGMENT_HEADER_SIZE - 8
 };
 _Static_assert(SEGMENT_DESCRIPTION == 128, "docs/format.md says 128");
+
+/* Features of one segment file that a reader must know. */
+enum {
+    SEGMENT_INCOMPAT_PACKED = 1, /* blocks of frames instead of frames: compacted */
+    SEGMENT_INCOMPAT_KNOWN = SEGMENT_INCOMPAT_PACKED
+};
+
+/* A packed segment says in the spare bytes behind the description what it holds. */
+enum {
+    SEGMENT_PACKED_END = SEGMENT_DESCRIPTION + SS_DESCRIPTION_SIZE_MAX,
+    SEGMENT_PACKED_RECORDS = SEGMENT_PACKED_END + 8,
+    SEGMENT_PACKED_LAST_ARRIVAL = SEGMENT_PACKED_RECORDS + 8,
+    SEGMENT_PACKED_LAST_FRAME = SEGMENT_PACKED_LAST_ARRIVAL + 8,
+    SEGMENT_PACKED_INDEX = SEGMENT_PACKED_LAST_FRAME + 8,
+    SEGMENT_PACKED_BLOCKS = SEGMENT_PACKED_INDEX + 8,
+    SEGMENT_PACKED_RUNS = SEGMENT_PACKED_BLOCKS + 4,
+    SEGMENT_PACKED_INDEX_CHECK = SEGMENT_PACKED_RUNS + 4,
+    SEGMENT_PACKED_SPARE = SEGMENT_PACKED_INDEX_CHECK + 8
+};
+_Static_assert(SEGMENT_PACKED_END == 3968, "docs/format.md says 3968");
+_Static_assert((int)SEGMENT_PACKED_SPARE <= (int)SEGMENT_CHECK, "what describes a packed segment fits");
+
+/* A block of a packed segment, 8-byte aligned: whole frames with their checks zeroed, as they are, as an LZ4 block, or
+ * as an encrypted one.
+ *   check 8 | position 8 | raw size 4 | stored size 4 | flags 4 | key id 4 | nonce 12 | tag 16 | zero 4 | stored bytes
+ *   check = XXH3-64(all behind it, seed salt) */
+enum {
+    BLOCK_CHECK = 0,
+    BLOCK_POSITION = BLOCK_CHECK + 8,
+    BLOCK_RAW_SIZE = BLOCK_POSITION + 8,
+    BLOCK_STORED_SIZE = BLOCK_RAW_SIZE + 4,
+    BLOCK_FLAGS = BLOCK_STORED_SIZE + 4,
+    BLOCK_KEY_ID = BLOCK_FLAGS + 4,
+    BLOCK_NONCE = BLOCK_KEY_ID + 4,
+    BLOCK_TAG = BLOCK_NONCE + 12,
+    BLOCK_RESERVED = BLOCK_TAG + 16,
+    BLOCK_STORED = BLOCK_RESERVED + 4
+};
+_Static_assert((int)BLOCK_STORED == SS_BLOCK_HEADER_SIZE, "docs/format.md says 64");
+
+enum {
+    BLOCK_FLAG_LZ4 = SS_BLOCK_LZ4,
+    BLOCK_FLAG_SEALED = SS_BLOCK_SEALED,
+    BLOCK_FLAGS_KNOWN = BLOCK_FLAG_LZ4 | BLOCK_FLAG_SEALED
+};
+/* Frames are put into a block as long as it stays within this size; a longer frame has one for itself. So two blocks in
+ * a row have more than this together, which bounds their number. */
+#define BLOCK_SIZE (UINT32_C(64) << 10)
+#define BLOCK_SIZE_MAX (UINT32_C(16) << 20) /* what a reader is asked to expand at once */
+
+/* Behind the blocks: position 8, arrival 8, records of the log before 8, file offset 8 of each block, then position 8
+ * and epoch 8 of each frame under an epoch above all before it. */
+enum { PACKED_MARK_SIZE = 32, PACKED_RUN_SIZE = 16 };
 _Static_assert(SEGMENT_DESCRIPTION + SS_DESCRIPTION_SIZE_MAX <= SEGMENT_CHECK, "the description fits");
 
 #define SEGMENT_MAGIC_VALUE UINT64_C(0x0a0d1a4745535353) /* "SSSEG" 1a 0d 0a: text-mode copies damage it visibly */

@@ -12,11 +12,13 @@
 
 #include "control.h"
 #include "lock.h"
+#include "packed.h"
 #include "segment.h"
 #include "streamstore.h"
 #include "worker.h"
 
 enum { SS_PREPARER_WANTED = 256 };
+enum { SS_STORE_BLOCKS = 16 };
 
 enum { SS_STORE_OPEN = 0, SS_STORE_CLOSING = SS_LOCK_CLOSING, SS_STORE_LAST_SYNC = 2 };
 
@@ -44,6 +46,10 @@ struct ss_store {
     _Atomic uint32_t open_files; /* segment descriptors kept for reading */
     ss_worker flusher;
     ss_worker preparer;
+    ss_packed_unsealer unsealer; /* fixed before the first read */
+    pthread_mutex_t blocks_mutex;
+    ss_packed_block blocks[SS_STORE_BLOCKS]; /* expanded lately, for gets and small reads; guarded by blocks_mutex */
+    uint32_t blocks_turn;
     uint32_t wanted[SS_PREPARER_WANTED]; /* logs whose pages the preparer shall fault in; guarded by logs_mutex */
     _Atomic uint32_t wanted_count;
 };
@@ -77,6 +83,7 @@ struct ss_log {
     size_t table_count;
     size_t table_capacity;
     uint64_t table_newest; /* ordinals up to here were looked at; 0 = none */
+    uint32_t table_packed; /* the entry's `packed` when the table was read last */
 
     pthread_mutex_t index_mutex;
     _Atomic uint64_t index_sealed; /* active ordinal when the flusher last looked for trailers to write */
@@ -149,6 +156,14 @@ void ss_log_table_trim_maps(ss_log *log);
 void ss_log_table_drop_before(ss_log *log, uint64_t position);
 /* All segment ordinals on disk, ascending; free(*ordinals). SS_OK with none where the directory is absent. */
 ss_status ss_log_table_list(const ss_log *log, uint64_t **ordinals, size_t *count);
+
+/* log_packed.c */
+/* Block i of an open packed segment, expanded: one that was left, or read anew. It is the caller's until it is left
+ * with ss_log_packed_leave, so that no lock is held while a key is asked for. */
+ss_status ss_log_packed_take(ss_log *log, const ss_segment *segment, size_t i, ss_packed_block *block);
+void ss_log_packed_leave(ss_log *log, ss_packed_block *block);
+/* The frame at `position`: SS_CORRUPT where none begins there. */
+ss_status ss_log_packed_header(ss_log *log, const ss_segment *segment, uint64_t position, ss_record_header *header);
 
 /* log_index.c; the index mutex is held by the caller of extend */
 /* Index whole frames until `needed` is passed; no frame reaches beyond `end`. */

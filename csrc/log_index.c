@@ -163,17 +163,23 @@ static ss_status write_trailer(ss_log *log, const ss_segment *segment, uint64_t 
     }
     format_store64(bytes + size - 8, ss_xxh3_64(&segment->salt, bytes, size - 8));
     char name[SS_SEGMENT_NAME_SIZE];
-    int fd;
+    int fd = -1;
     ss_segment_name(log->directory, segment->facts.ordinal, name);
     ss_status status = ss_file_open(log->store->root, name, SS_FILE_WRITE, &fd);
+    uint8_t salt[8];
+    size_t got = 0;
+    if (status == SS_OK)
+        status = ss_file_read(fd, salt, sizeof salt, SEGMENT_SALT, &got);
+    if (status == SS_OK && (got < sizeof salt || format_load64(salt) != segment->facts.salt))
+        status = SS_NOT_FOUND; /* a packed segment has the name by now */
     if (status == SS_OK) {
         /* Blocks first: the file is then long enough for whoever maps it, and a full disk leaves it without a
          * trailer. */
         status = ss_file_allocate(fd, offset + size, log->store->mmap_ok);
         if (status == SS_OK)
             status = ss_file_write(fd, bytes, size, offset);
-        ss_file_close(fd);
     }
+    ss_file_close(fd);
     free(bytes);
     return status;
 }
@@ -184,7 +190,8 @@ void ss_log_index_seal(ss_log *log)
     ss_segment *segment;
     for (size_t i = 0; ss_log_table_at(log, i, &segment, &end) == SS_OK; i++) {
         /* Only what is durable: a trailer behind frames that a power cut may still take would look like damage. */
-        int due = end != UINT64_MAX && end <= durable && !atomic_exchange(&segment->index_looked_at, 1);
+        int due = end != UINT64_MAX && end <= durable && !segment->facts.packed &&
+                  !atomic_exchange(&segment->index_looked_at, 1);
         if (due && ss_log_table_open(log, segment, 0) == SS_OK) {
             pthread_mutex_lock(&log->index_mutex);
             int loaded = load_trailer(log, segment, end) == SS_OK;
@@ -198,6 +205,8 @@ void ss_log_index_seal(ss_log *log)
 
 int ss_log_index_present(ss_log *log, ss_segment *segment, uint64_t end)
 {
+    if (segment->facts.packed)
+        return ss_log_table_open(log, segment, 0) == SS_OK && segment->blocks->holds;
     pthread_mutex_lock(&log->index_mutex);
     int present = load_trailer(log, segment, end) == SS_OK;
     pthread_mutex_unlock(&log->index_mutex);

@@ -1,8 +1,6 @@
 /* Reading: copy a window out of a segment, verify it there, describe the records. Nothing that another process may
  * change under us is believed: every length is checked in the private copy. */
-#include "columns.h"
-#include "log.h"
-#include "record.h"
+#include "log_reading.h"
 #include "scan.h"
 
 /* What is copied at once: enough to be worth a system call, and little enough to be still in the cache when it is
@@ -14,20 +12,9 @@
 /* What a get reads at first where it must call the system. */
 #define GET_READ_SIZE ((size_t)2 << 10)
 
-typedef struct {
-    ss_log *log;
-    uint8_t *buffer;
-    size_t buffer_size;
-    ss_record *records; /* records or columns, the other being NULL */
-    ss_columns *columns;
-    size_t limit;
-    uint64_t stop; /* no record at or beyond it */
-    ss_read_result *result;
-} reading;
-
 /* The damaged range that begins at `position`: up to the next frame that holds, in this segment or at the next one's
  * base. */
-static ss_status report_damage(reading *r, ss_segment *segment, uint64_t position, uint64_t segment_end)
+static ss_status report_damage(ss_log_reading *r, ss_segment *segment, uint64_t position, uint64_t segment_end)
 {
     char name[SS_SEGMENT_NAME_SIZE];
     ss_scan scan;
@@ -45,19 +32,9 @@ static ss_status report_damage(reading *r, ss_segment *segment, uint64_t positio
     return SS_CORRUPT;
 }
 
-static inline void put_record(reading *r, const ss_record_header *header, uint64_t offset, uint64_t base_ordinal)
-{
-    size_t row = r->result->count++;
-    r->result->sealed |= (header->flags & FRAME_FLAG_SEALED) != 0;
-    if (r->columns)
-        ss_columns_put(r->columns, row, header, r->buffer, (uint32_t)offset, base_ordinal);
-    else
-        ss_record_describe(header, r->buffer + offset, offset, base_ordinal, &r->records[row]);
-}
-
 /* Describe the frames that stand whole in the window; *position moves past them. SS_CORRUPT at the first that does not
  * hold. */
-static ss_status take_window(reading *r, const ss_segment *segment, uint64_t available, uint64_t *position)
+static ss_status take_window(ss_log_reading *r, const ss_segment *segment, uint64_t available, uint64_t *position)
 {
     ss_read_result *result = r->result;
     ss_status status = SS_OK;
@@ -80,7 +57,7 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
         if ((status = ss_record_check_known(&header)) != SS_OK)
             break; /* written by a later version: neither skipped nor guessed at */
         if (header.type == SS_FRAME_DATA)
-            put_record(r, &header, result->used + taken, segment->facts.base_ordinal);
+            ss_log_reading_put(r, &header, result->used + taken, segment->facts.base_ordinal);
         else if (header.type == SS_FRAME_CLOSE)
             result->end_of_log = 1;
         taken += header.frame_size;
@@ -90,9 +67,11 @@ static ss_status take_window(reading *r, const ss_segment *segment, uint64_t ava
     return status;
 }
 
-static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uint64_t *position)
+static ss_status read_segment(ss_log_reading *r, ss_segment *segment, uint64_t end, uint64_t *position)
 {
     ss_read_result *result = r->result;
+    if (segment->facts.packed)
+        return ss_log_read_packed(r, segment, end, position);
     size_t wanted = r->limit - result->count, window = wanted < 128 ? WINDOW_MIN + wanted * 256 : WINDOW_MAX;
     while (*position < end && result->count < r->limit) {
         if (result->count == 0)
@@ -126,14 +105,14 @@ static ss_status read_segment(reading *r, ss_segment *segment, uint64_t end, uin
 }
 
 /* No segment holds `position`, though it was never trimmed: the damage goes to where the next one begins. */
-static ss_status report_missing(reading *r, uint64_t position)
+static ss_status report_missing(ss_log_reading *r, uint64_t position)
 {
     r->result->damage_begin = position;
     r->result->damage_end = r->result->next_position = ss_log_table_next_base(r->log, position, r->result->visible);
     return SS_CORRUPT;
 }
 
-static ss_status read_from(reading *r, uint64_t position)
+static ss_status read_from(ss_log_reading *r, uint64_t position)
 {
     ss_read_result *result = r->result;
     while (position < r->stop && result->count < r->limit) {
@@ -165,7 +144,7 @@ static ss_status check_start(ss_log *log, uint64_t position)
     return position % 8 || position > atomic_load(&log->entry->tail) ? SS_INVALID : SS_OK;
 }
 
-static ss_status read_range(reading *r, uint64_t position, uint64_t end)
+static ss_status read_range(ss_log_reading *r, uint64_t position, uint64_t end)
 {
     ss_log *log = r->log;
     ss_status status = ss_store_enter(log->store);
@@ -188,7 +167,7 @@ static ss_status read_range(reading *r, uint64_t position, uint64_t end)
 ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
                       ss_record *records, size_t limit, ss_read_result *result)
 {
-    reading r = {
+    ss_log_reading r = {
         .log = log, .buffer = buffer, .buffer_size = buffer_size, .records = records, .limit = limit, .result = result};
     return read_range(&r, position, end);
 }
@@ -196,7 +175,7 @@ ss_status ss_log_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buf
 ss_status ss_log_read_columns(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
                               ss_columns *columns, size_t limit, ss_read_result *result)
 {
-    reading r = {
+    ss_log_reading r = {
         .log = log, .buffer = buffer, .buffer_size = buffer_size, .columns = columns, .limit = limit, .result = result};
     columns->key_count = columns->attributes_count = 0;
     return read_range(&r, position, end);
@@ -225,6 +204,10 @@ ss_status ss_log_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_t *bu
         goto leave;
     end = end < visible ? end : visible;
     *result = (ss_read_result){.next_position = position, .visible = visible};
+    if (segment->facts.packed) {
+        status = ss_log_read_packed_get(log, segment, position, end, epoch, buffer, buffer_size, record, result);
+        goto release;
+    }
     size_t room = end - position < buffer_size ? (size_t)(end - position) : buffer_size;
     ss_record_header header;
     if (room < FRAME_BODY) {

@@ -21,8 +21,8 @@ static void look_around(ss_recovery_walk *r)
     }
     if (r->count && r->active + 1 == r->count) {
         const ss_segment_facts *last = &r->live[r->active]->facts;
-        r->uncertain = last->copied_end > last->base && r->end <= last->copied_end && hint < last->copied_end &&
-                       !r->report.damage_bytes;
+        r->uncertain = !last->packed && last->copied_end > last->base && r->end <= last->copied_end &&
+                       hint < last->copied_end && !r->report.damage_bytes;
         if (r->uncertain && r->known > last->base)
             r->known = last->base;
     }
@@ -45,7 +45,7 @@ static void enter(ss_recovery_walk *r)
     uint64_t start = find_start(r);
     uint64_t hint_frame, hint = ss_control_watermark_load(entry, &hint_frame);
     int clean = atomic_load(&entry->carried) == SS_CARRIED_CLEAN && r->report.verdict == 'A' && hint == r->end &&
-                !r->later_files && r->active + 1 == r->count;
+                !r->later_files && r->active + 1 == r->count && !(active && active->facts.packed);
     atomic_store(&entry->tail, r->end);
     atomic_store(&entry->reserve_end, r->end);
     atomic_store(&entry->durable, r->known < r->end ? r->known : r->end);

@@ -339,7 +339,7 @@ ss_status ss_log_roll_writer(ss_log *log)
     }
     if (!segment)
         return SS_STALE;
-    if (segment->facts.ordinal != ordinal) {
+    if (segment->facts.ordinal != ordinal || segment->facts.packed) {
         ss_log_table_release(log, segment);
         return SS_CORRUPT; /* the active segment's header no longer holds */
     }

@@ -6,11 +6,16 @@
 typedef enum { BY_POSITION, BY_TIME, BY_ORDINAL } seek_key;
 
 /* The header at `position` of a segment that is open, copied out before it is looked at. */
-static ss_status header_at(const ss_segment *segment, uint64_t position, uint64_t end, ss_record_header *header)
+static ss_status header_at(ss_log *log, const ss_segment *segment, uint64_t position, uint64_t end,
+                           ss_record_header *header)
 {
     uint8_t bytes[FRAME_BODY];
     if (end - position < FRAME_BODY)
         return SS_CORRUPT;
+    if (segment->facts.packed) {
+        ss_status found = ss_log_packed_header(log, segment, position, header);
+        return found == SS_OK && header->frame_size > end - position ? SS_CORRUPT : found;
+    }
     ss_status status = ss_segment_copy(segment, position, bytes, sizeof bytes);
     if (status != SS_OK)
         return status;
@@ -33,9 +38,67 @@ static int reached(const ss_segment *segment, const ss_record_header *header, se
     return key == BY_TIME ? header->arrival_us >= value : segment->facts.base_ordinal + header->ordinal >= value;
 }
 
+static uint64_t packed_value(const ss_packed_mark *mark, seek_key key)
+{
+    return key == BY_POSITION ? mark->position : key == BY_TIME ? mark->arrival_us : mark->ordinal;
+}
+
+/* The first frame in block i that is at or past what is sought; SS_NOT_FOUND: none is. */
+static ss_status seek_in_block(ss_log *log, ss_segment *segment, size_t i, seek_key key, uint64_t value, uint64_t *out)
+{
+    ss_packed_block block;
+    ss_status status = ss_log_packed_take(log, segment, i, &block);
+    if (status != SS_OK)
+        return status;
+    ss_record_header header = {0};
+    const uint8_t *frame;
+    uint64_t at = block.position;
+    while ((status = ss_packed_frame(&block, at, &header, &frame)) == SS_OK && !reached(segment, &header, key, value))
+        at += header.frame_size;
+    *out = header.position;
+    ss_log_packed_leave(log, &block);
+    return status;
+}
+
+/* As seek_in_segment: the marks of the blocks are the index. Damage is passed over, except where it stands at the very
+ * position sought: reading there reports it. */
+static ss_status seek_in_packed(ss_log *log, ss_segment *segment, uint64_t end, seek_key key, uint64_t value,
+                                uint64_t *out)
+{
+    const ss_packed_index *index = segment->blocks;
+    size_t low = 0, high = index->count;
+    while (low < high) { /* blocks that begin below the value: the frame sought is in the last of them or behind */
+        size_t middle = (low + high) / 2;
+        if (packed_value(&index->marks[middle], key) < value)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (size_t i = low ? low - 1 : 0; i < index->count && index->marks[i].position < end; i++) {
+        uint64_t found = 0;
+        if (key == BY_POSITION && index->marks[i].position >= value)
+            found = index->marks[i].position; /* whatever the block holds, it begins there */
+        else {
+            ss_status status = seek_in_block(log, segment, i, key, value, &found);
+            if (status == SS_NOT_FOUND || (status == SS_CORRUPT && key != BY_POSITION))
+                continue;
+            if (status == SS_CORRUPT)
+                found = value & ~UINT64_C(7); /* inside what is damaged: reading there reports it */
+            else if (status != SS_OK)
+                return status;
+        }
+        *out = found < end ? found : end;
+        return SS_OK;
+    }
+    *out = end;
+    return SS_OK;
+}
+
 static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end, seek_key key, uint64_t value,
                                  uint64_t *out)
 {
+    if (segment->facts.packed)
+        return seek_in_packed(log, segment, end, key, value, out);
     pthread_mutex_lock(&log->index_mutex);
     /* A position needs the index only up to itself. */
     uint64_t needed = key == BY_POSITION && value < end ? value : end;
@@ -54,7 +117,7 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
     pthread_mutex_unlock(&log->index_mutex);
     while (status == SS_OK && at < end) {
         ss_record_header header;
-        status = header_at(segment, at, end, &header);
+        status = header_at(log, segment, at, end, &header);
         if (status == SS_CORRUPT) {
             if (key == BY_POSITION && at >= value)
                 status = SS_OK; /* the damage itself is where a frame should begin: reading there reports it */
@@ -165,7 +228,7 @@ ss_status ss_log_seek_boundary(ss_log *log, uint64_t position, uint64_t visible,
         return status;
     end = end < visible ? end : visible;
     ss_record_header header;
-    if (position % 8 == 0 && header_at(segment, position, end, &header) == SS_OK)
+    if (position % 8 == 0 && header_at(log, segment, position, end, &header) == SS_OK)
         *out = position; /* the common case: a number that was handed out */
     else
         status = seek_in_segment(log, segment, end, BY_POSITION, position, out);
@@ -208,7 +271,12 @@ ss_status ss_log_seek_records_before(ss_log *log, uint64_t position, uint64_t *c
     if (status != SS_OK)
         return status;
     ss_record_header header;
-    status = header_at(segment, position, end < tail ? end : tail, &header);
+    if (position == segment->facts.base) { /* trimming by segments needs no frame, and no key */
+        *count = segment->facts.base_ordinal;
+        ss_log_table_release(log, segment);
+        return SS_OK;
+    }
+    status = header_at(log, segment, position, end < tail ? end : tail, &header);
     if (status == SS_OK)
         *count = segment->facts.base_ordinal + header.ordinal - 1;
     ss_log_table_release(log, segment);
@@ -216,11 +284,21 @@ ss_status ss_log_seek_records_before(ss_log *log, uint64_t position, uint64_t *c
 }
 
 /* The first frame of [at, end) under an epoch above `epoch`, or `end`. */
-static ss_status walk_to_epoch(const ss_segment *segment, uint64_t at, uint64_t end, uint64_t epoch, uint64_t *out)
+static ss_status walk_to_epoch(ss_log *log, const ss_segment *segment, uint64_t at, uint64_t end, uint64_t epoch,
+                               uint64_t *out)
 {
     ss_record_header header;
     ss_status status = SS_OK;
-    while (at < end && (status = header_at(segment, at, end, &header)) == SS_OK && header.epoch <= epoch)
+    if (segment->facts.packed) { /* its index knows, and a block that nobody here can open need not be */
+        const ss_packed_index *index = segment->blocks;
+        size_t i = 0;
+        while (i < index->run_count && index->runs[i].epoch <= epoch)
+            i++;
+        uint64_t found = i < index->run_count ? index->runs[i].position : end;
+        *out = found > at ? found : at;
+        return SS_OK;
+    }
+    while (at < end && (status = header_at(log, segment, at, end, &header)) == SS_OK && header.epoch <= epoch)
         at += header.frame_size;
     *out = at;
     return status == SS_CORRUPT ? SS_OK : status; /* reading there reports it */
@@ -247,7 +325,7 @@ ss_status ss_log_epoch_after(ss_log *log, uint64_t epoch, uint64_t *position)
         found = base > start ? base : start;
         /* What was copied into it keeps its epochs: the later ones begin somewhere in there, or behind. */
         if (copied_end > found && (status = ss_log_table_find(log, found, &segment, &end)) == SS_OK) {
-            status = walk_to_epoch(segment, found, copied_end < end ? copied_end : end, epoch, &found);
+            status = walk_to_epoch(log, segment, found, copied_end < end ? copied_end : end, epoch, &found);
             ss_log_table_release(log, segment);
         }
         if (status != SS_TRIMMED)

@@ -102,9 +102,46 @@ static ss_status add_ordinal(ss_log *log, uint64_t ordinal)
     ss_segment *segment = ss_segment_new(&facts);
     if (!segment)
         return SS_NO_MEMORY;
+    segment->unsealer = &log->store->unsealer;
     segment->refs = 1;
     if ((status = push(log, segment)) != SS_OK)
         ss_segment_free(segment);
+    return status;
+}
+
+/* Somebody packed segments: let go of what they were, and keep what still is. A map or descriptor here would hold the
+ * blocks of files that are gone; whoever reads from one has a reference of his own. */
+static ss_status reload(ss_log *log, uint64_t current)
+{
+    ss_segment **before = log->table;
+    size_t count = log->table_count;
+    uint64_t *ordinals;
+    size_t listed;
+    ss_status status = ss_log_table_list(log, &ordinals, &listed);
+    if (status != SS_OK)
+        return status;
+    current = current > log->table_newest ? current : log->table_newest;
+    log->table = NULL;
+    log->table_count = log->table_capacity = 0;
+    log->table_newest = 0;
+    for (size_t i = 0, old = 0; i < listed && ordinals[i] <= current && status == SS_OK; i++) {
+        if ((status = add_ordinal(log, ordinals[i])) != SS_OK || log->table_count == 0)
+            continue;
+        ss_segment *fresh = log->table[log->table_count - 1];
+        while (old < count && before[old]->facts.ordinal < fresh->facts.ordinal)
+            old++;
+        if (old < count && before[old]->facts.salt == fresh->facts.salt && fresh->facts.ordinal == ordinals[i]) {
+            log->table[log->table_count - 1] = before[old];
+            before[old]->refs++;
+            drop_reference(fresh);
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        drop_reference(before[i]);
+    free(before);
+    free(ordinals);
+    if (status == SS_OK)
+        log->table_newest = current;
     return status;
 }
 
@@ -139,6 +176,13 @@ static void let_go(ss_log *log)
 /* Take notice of segments made since the last look, up to `current`. The mutex is held. */
 static ss_status refresh(ss_log *log, uint64_t current)
 {
+    uint32_t packed = atomic_load_explicit(&log->entry->packed, memory_order_acquire);
+    if (log->table_packed != packed) {
+        ss_status reloaded = log->table_newest ? reload(log, current) : SS_OK;
+        if (reloaded != SS_OK)
+            return reloaded;
+        log->table_packed = packed;
+    }
     if (log->table_count > 1 &&
         log->table[1]->facts.base <= atomic_load_explicit(&log->entry->start, memory_order_relaxed))
         let_go(log);
@@ -183,10 +227,20 @@ static ss_status open_for_reading(ss_log *log, ss_segment *segment, int active)
         return SS_OK;
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_name(log->directory, segment->facts.ordinal, name);
+    active &= !segment->facts.packed;
     int access = active && log->store->mmap_ok && !log->store->info.read_only ? SS_SEGMENT_SYNC : SS_SEGMENT_READ;
     /* Appends allocate before they publish: a file that holds today's tail holds every later one. */
     uint64_t needed = active && log->store->mmap_ok ? ss_segment_offset(segment, atomic_load(&log->entry->tail)) : 0;
     ss_status status = ss_segment_open(segment, log->store->root, name, access, needed);
+    int same = 1;
+    if (status == SS_OK)
+        status = ss_segment_still_there(segment, &same);
+    if (status == SS_OK && !same)
+        status = SS_NOT_FOUND; /* a packed segment took its name: the table is to be read again */
+    if (status == SS_OK && segment->facts.packed && !segment->blocks)
+        status = ss_packed_index_load(segment, segment->fd, &segment->blocks);
+    if (status != SS_OK)
+        ss_segment_unmap(segment);
     if (status == SS_OK)
         /* after: a sync that started before may have eaten an error */
         segment->opened_at_sync = atomic_load(&log->entry->sync_number);

@@ -92,6 +92,7 @@ static void describe_segment(ss_log *log, uint64_t ordinal, ss_segment_info *inf
     info->epoch = facts.epoch;
     info->salt = facts.salt;
     info->created_us = facts.created_us;
+    info->packed = facts.packed;
 }
 
 ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, size_t *count)
@@ -130,13 +131,13 @@ typedef struct {
     uint64_t ordinal; /* records before the position that the walk has reached */
 } verification;
 
-static void note(verification *v, const ss_segment *segment, uint64_t begin, uint64_t end)
+static void note(verification *v, const ss_segment *segment, uint64_t offset, uint64_t begin, uint64_t end)
 {
     if (v->count < v->limit)
         v->damage[v->count] = (ss_damage){.begin = begin,
                                           .end = end,
                                           .segment_ordinal = segment ? segment->facts.ordinal : 0,
-                                          .file_offset = segment ? ss_segment_offset(segment, begin) : 0,
+                                          .file_offset = offset,
                                           .first_ordinal = v->ordinal};
     v->count++;
 }
@@ -164,9 +165,14 @@ static ss_status verify_segment(ss_log *log, const ss_segment *segment, uint64_t
         } else if (status == SS_OK || status == SS_CORRUPT) {
             uint64_t next = end;
             status = ss_scan_resync(&scan, begin, end, &next);
-            note(v, segment, begin, next);
+            note(v, segment, ss_scan_offset(&scan, begin), begin, next);
             begin = next;
             status = status == SS_NOT_FOUND ? SS_OK : status;
+        } else if (status == SS_NO_KEY) { /* its check holds: that much is known of it */
+            uint64_t next = ss_scan_block_end(&scan, begin) < end ? ss_scan_block_end(&scan, begin) : end;
+            totals->bytes += next - begin;
+            begin = next;
+            status = SS_OK;
         }
     }
     if (scan.buffer)
@@ -192,7 +198,7 @@ ss_status ss_log_verify(ss_log *log, uint64_t begin, uint64_t end, ss_damage *da
             status = ss_log_table_find(log, begin, &segment, &segment_end);
             if (status == SS_CORRUPT) { /* a whole segment is missing, or its header is damaged */
                 uint64_t next = ss_log_table_next_base(log, begin, end);
-                note(&v, NULL, begin, next);
+                note(&v, NULL, 0, begin, next);
                 begin = next;
                 status = SS_OK;
                 continue;

@@ -128,14 +128,10 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
     write_header(to, words, body_hash, salt);
 }
 
-ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss_xxh3_key *salt, ss_record_header *out)
+/* The fields of a header whose frame size and position were looked at. */
+static inline ss_status take_fields(const uint8_t *from, uint64_t position, uint32_t frame_size, uint64_t hash,
+                                    ss_record_header *out)
 {
-    uint32_t frame_size = format_load32(from + FRAME_SIZE);
-    if (frame_size < FRAME_BODY || frame_size % 8 != 0 || format_load64(from + FRAME_POSITION) != position)
-        return SS_CORRUPT;
-    uint64_t hash = ss_xxh3_64(salt, from + FRAME_SIZE, FRAME_BODY_CHECK - FRAME_SIZE);
-    if (format_load32(from + FRAME_CHECK) != (uint32_t)hash)
-        return SS_CORRUPT;
     uint64_t arrival = format_load64(from + FRAME_ARRIVAL), epoch = format_load64(from + FRAME_EPOCH);
     uint64_t counts = format_load64(from + FRAME_ORDINAL);
     out->position = position;
@@ -160,6 +156,39 @@ ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss
         return SS_CORRUPT; /* a header whose check holds and whose sizes do not was never written by us */
     out->data_size = (uint32_t)(frame_size - fixed);
     return SS_OK;
+}
+
+static inline int place_holds(const uint8_t *from, uint64_t position, uint32_t frame_size)
+{
+    return frame_size >= FRAME_BODY && frame_size % 8 == 0 && format_load64(from + FRAME_POSITION) == position;
+}
+
+ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss_xxh3_key *salt, ss_record_header *out)
+{
+    uint32_t frame_size = format_load32(from + FRAME_SIZE);
+    if (!place_holds(from, position, frame_size))
+        return SS_CORRUPT;
+    uint64_t hash = ss_xxh3_64(salt, from + FRAME_SIZE, FRAME_BODY_CHECK - FRAME_SIZE);
+    if (format_load32(from + FRAME_CHECK) != (uint32_t)hash)
+        return SS_CORRUPT;
+    return take_fields(from, position, frame_size, hash, out);
+}
+
+ss_status ss_record_read_packed(const uint8_t *from, uint64_t position, ss_record_header *out)
+{
+    uint32_t frame_size = format_load32(from + FRAME_SIZE);
+    if (!place_holds(from, position, frame_size) || format_load32(from + FRAME_CHECK) != 0 ||
+        format_load64(from + FRAME_BODY_CHECK) != 0)
+        return SS_CORRUPT;
+    return take_fields(from, position, frame_size, 0, out);
+}
+
+void ss_record_pack(uint8_t *frame, uint32_t ordinal)
+{
+    uint64_t counts = format_load64(frame + FRAME_ORDINAL) & 0xffff;
+    format_store32(frame + FRAME_CHECK, 0);
+    format_store64(frame + FRAME_ORDINAL, counts | (uint64_t)ordinal << 40 | FRAME_LAG_UNKNOWN << 16);
+    format_store64(frame + FRAME_BODY_CHECK, 0);
 }
 
 ss_status ss_record_check_body(const uint8_t *from, const ss_record_header *header, const ss_xxh3_key *salt)

@@ -46,6 +46,10 @@ void ss_record_write(uint8_t *to, const ss_entry *entry, uint64_t frame_size, co
                      const ss_xxh3_key *salt);
 /* Check the 48 header bytes at `from`: SS_CORRUPT unless check, position and sizes hold. */
 ss_status ss_record_read_header(const uint8_t *from, uint64_t position, const ss_xxh3_key *salt, ss_record_header *out);
+/* The same for a frame in a block whose check held: its own checks are zero. */
+ss_status ss_record_read_packed(const uint8_t *from, uint64_t position, ss_record_header *out);
+/* Turn a copy of a valid frame into one of a block, with this ordinal: position, epoch, arrival and content stay. */
+void ss_record_pack(uint8_t *frame, uint32_t ordinal);
 /* Check the body of a frame whose header held; `from` is the frame's start, all of frame_size bytes are there. */
 ss_status ss_record_check_body(const uint8_t *from, const ss_record_header *header, const ss_xxh3_key *salt);
 /* SS_FORMAT for a type or flag of a later version: such a frame counts as one, and its content must not be

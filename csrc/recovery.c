@@ -140,6 +140,24 @@ static void take_frame(ss_recovery_walk *r, size_t i, const ss_record_header *he
     }
 }
 
+/* A packed segment was complete and durable before it had its name: its header says all that its frames would, and
+ * recovery neither expands them nor needs a key. Damage in it is told when it is read. */
+static uint64_t take_packed(ss_recovery_walk *r, size_t i)
+{
+    const ss_segment_facts *facts = &r->live[i]->facts;
+    raise_to(&r->epoch, facts->epoch);
+    raise_to(&r->arrival_us, facts->packed_last_arrival);
+    raise_to(&r->known, facts->packed_end);
+    r->records = facts->base_ordinal + facts->packed_records;
+    r->last_frame = facts->packed_last_frame;
+    r->closed = r->in_batch = 0;
+    r->whole.end = facts->packed_end;
+    r->whole.records = r->records;
+    r->whole.arrival_us = r->arrival_us;
+    r->whole.last_frame = r->last_frame;
+    return facts->packed_end;
+}
+
 /* The gravest verdict stays: a log that ends well behind damage is a damaged one. */
 static void judge(ss_recovery_walk *r, int verdict)
 {
@@ -179,6 +197,16 @@ static ss_status look_behind(ss_recovery_walk *r, size_t i, ss_scan *scan, uint6
         /* A committed header proves that what was copied under it was synced before. */
         if (s != i && in->segment->facts.copied_end > in->segment->facts.base)
             raise_to(&r->known, in->segment->facts.copied_end);
+        if (s != i && in->segment->facts.packed) {
+            if (!*next) {
+                *next = at;
+                *next_segment = s;
+            }
+            *frames += in->segment->facts.packed_records;
+            raise_to(&r->epoch, in->segment->facts.epoch);
+            ss_scan_close(&other);
+            continue;
+        }
         status = s == i ? SS_CORRUPT : ss_scan_frame(in, at, &header, &frame);
         for (;;) {
             if (status == SS_CORRUPT) {
@@ -266,6 +294,10 @@ static ss_status scan_forward(ss_recovery_walk *r, size_t i, uint64_t position)
         ss_record_header header;
         const uint8_t *frame;
         uint64_t limit = i + 1 < r->count ? r->live[i + 1]->facts.base : UINT64_MAX;
+        if (r->live[i]->facts.packed && position < r->live[i]->facts.packed_end) {
+            uint64_t end = take_packed(r, i);
+            position = end < limit ? end : limit;
+        }
         status = position < limit ? ss_scan_frame(&scan, position, &header, &frame) : SS_OK;
         size_t goal = i;
         if (status == SS_OK && position < limit && header.frame_size <= limit - position) {
@@ -312,7 +344,7 @@ static ss_status scan_claims(ss_recovery_walk *r, size_t i)
     const uint8_t *frame;
     if (r->live[i]->facts.copied_end > r->live[i]->facts.base)
         raise_to(&r->known, r->live[i]->facts.copied_end);
-    while (at < limit && (status = ss_scan_frame(&scan, at, &header, &frame)) == SS_OK) {
+    while (!r->live[i]->facts.packed && at < limit && (status = ss_scan_frame(&scan, at, &header, &frame)) == SS_OK) {
         raise_to(&r->known, header.durable);
         at += header.frame_size;
     }
@@ -343,7 +375,7 @@ static ss_status find_in_segments(ss_recovery_walk *r)
     r->whole.end = from; /* batches never span segments */
     r->whole.records = r->records;
     r->whole.arrival_us = r->arrival_us;
-    if (frame > from && frame <= r->known) {
+    if (frame > from && frame <= r->known && !r->live[i]->facts.packed) {
         ss_scan scan;
         ss_record_header header;
         const uint8_t *bytes;

@@ -7,37 +7,102 @@
 
 enum { SCAN_WINDOW = 1 << 20 };
 
-ss_status ss_scan_open(ss_scan *scan, const ss_segment *segment, int root, const char *name)
+/* The file of a segment: its own description where that is at hand, because its name may stand for another by now. */
+static ss_status open_file(ss_scan *scan, int root, const char *name)
 {
-    int fd;
-    ss_status status = ss_file_open(root, name, SS_FILE_READ, &fd);
+    uint8_t salt[8];
+    size_t got = 0;
+    scan->fd = scan->segment->fd;
+    if (scan->fd >= 0)
+        return SS_OK;
+    ss_status status = ss_file_open(root, name, SS_FILE_READ, &scan->fd);
     if (status != SS_OK)
         return status;
-    uint64_t size;
-    if ((status = ss_file_size(fd, &size, NULL)) != SS_OK) {
-        ss_file_close(fd);
-        return status;
-    }
-    uint8_t *buffer = malloc(SCAN_WINDOW);
-    if (!buffer) {
-        ss_file_close(fd);
-        return SS_NO_MEMORY;
-    }
-    *scan = (ss_scan){.segment = segment, .fd = fd, .file_size = size, .buffer = buffer, .capacity = SCAN_WINDOW};
-    return SS_OK;
+    scan->fd_owned = 1;
+    status = ss_file_read(scan->fd, salt, sizeof salt, SEGMENT_SALT, &got);
+    if (status == SS_OK && got == sizeof salt && format_load64(salt) != scan->segment->facts.salt)
+        return SS_NOT_FOUND;
+    return status;
+}
+
+ss_status ss_scan_open(ss_scan *scan, const ss_segment *segment, int root, const char *name)
+{
+    *scan = (ss_scan){.segment = segment, .fd = -1, .capacity = SCAN_WINDOW};
+    ss_status status = open_file(scan, root, name);
+    if (status == SS_OK)
+        status = ss_file_size(scan->fd, &scan->file_size, NULL);
+    if (status == SS_OK && !(scan->buffer = malloc(SCAN_WINDOW)))
+        status = SS_NO_MEMORY;
+    if (status == SS_OK && segment->facts.packed)
+        status = ss_packed_index_load(segment, scan->fd, &scan->blocks);
+    if (status != SS_OK)
+        ss_scan_close(scan);
+    return status;
 }
 
 void ss_scan_close(ss_scan *scan)
 {
-    ss_file_close(scan->fd);
+    if (scan->fd_owned)
+        ss_file_close(scan->fd);
     free(scan->buffer);
+    ss_packed_index_free(scan->blocks);
+    ss_packed_release(&scan->block);
     *scan = (ss_scan){.fd = -1};
 }
 
 uint64_t ss_scan_file_end(const ss_scan *scan)
 {
+    if (scan->blocks)
+        return scan->segment->facts.packed_end;
     uint64_t bytes = scan->file_size > SS_SEGMENT_HEADER_SIZE ? scan->file_size - SS_SEGMENT_HEADER_SIZE : 0;
     return scan->segment->facts.base + (bytes & ~UINT64_C(7));
+}
+
+uint64_t ss_scan_offset(const ss_scan *scan, uint64_t position)
+{
+    if (scan->blocks)
+        return scan->blocks->marks[ss_packed_index_find(scan->blocks, position)].offset;
+    return ss_segment_offset(scan->segment, position);
+}
+
+uint64_t ss_scan_block_end(const ss_scan *scan, uint64_t position)
+{
+    return scan->blocks->marks[ss_packed_index_find(scan->blocks, position) + 1].position;
+}
+
+/* The first frame at or after `position` in the block that holds `position`; *next is where the block after it begins.
+ * SS_NOT_FOUND where none begins there any more. */
+static ss_status packed_frame(ss_scan *scan, uint64_t position, ss_record_header *header, const uint8_t **frame,
+                              uint64_t *next)
+{
+    size_t i = ss_packed_index_find(scan->blocks, position);
+    *next = scan->blocks->marks[i + 1].position;
+    if (scan->block.position == scan->block.end || position < scan->block.position || position >= scan->block.end) {
+        ss_status status = ss_packed_load(scan->segment, scan->fd, scan->blocks, i, &scan->block);
+        if (status != SS_OK)
+            return status;
+    }
+    return ss_packed_frame(&scan->block, position, header, frame);
+}
+
+/* As ss_scan_resync: frames behind damage begin with a block, those behind a position with the next frame. */
+static ss_status packed_resync(ss_scan *scan, uint64_t from, uint64_t limit, uint64_t *position)
+{
+    uint64_t at = (from | 7) + 1, next;
+    limit = limit < scan->segment->facts.packed_end ? limit : scan->segment->facts.packed_end;
+    while (at < limit) {
+        ss_record_header header;
+        const uint8_t *frame;
+        ss_status status = packed_frame(scan, at, &header, &frame, &next);
+        if (status == SS_OK) {
+            *position = header.position;
+            return header.position < limit ? SS_OK : SS_NOT_FOUND;
+        }
+        if (status != SS_CORRUPT && status != SS_NOT_FOUND)
+            return status;
+        at = next;
+    }
+    return SS_NOT_FOUND;
 }
 
 /* Make `size` bytes at file offset `offset` available; fewer where the file ends. */
@@ -72,6 +137,13 @@ ss_status ss_scan_frame(ss_scan *scan, uint64_t position, ss_record_header *head
     uint64_t offset = ss_segment_offset(scan->segment, position);
     const uint8_t *bytes;
     size_t available;
+    if (scan->blocks) {
+        uint64_t next;
+        if (position < scan->segment->facts.base || position >= scan->segment->facts.packed_end)
+            return SS_CORRUPT;
+        ss_status found = packed_frame(scan, position, header, frame, &next);
+        return found == SS_NOT_FOUND || (found == SS_OK && header->position != position) ? SS_CORRUPT : found;
+    }
     if (position < scan->segment->facts.base || offset + FRAME_BODY > scan->file_size)
         return SS_CORRUPT;
     ss_status status = window_at(scan, offset, FRAME_BODY, &bytes, &available);
@@ -91,6 +163,8 @@ ss_status ss_scan_frame(ss_scan *scan, uint64_t position, ss_record_header *head
 
 ss_status ss_scan_resync(ss_scan *scan, uint64_t from, uint64_t limit, uint64_t *position)
 {
+    if (scan->blocks)
+        return packed_resync(scan, from, limit, position);
     for (uint64_t at = (from | 7) + 1; at < limit;) {
         uint64_t offset = ss_segment_offset(scan->segment, at);
         const uint8_t *bytes;
@@ -140,6 +214,10 @@ static size_t zero_prefix(const uint8_t *bytes, size_t size)
 ss_status ss_scan_zero(ss_scan *scan, uint64_t from, uint64_t to, int *zero)
 {
     uint64_t offset = ss_segment_offset(scan->segment, from), end = ss_segment_offset(scan->segment, to);
+    if (scan->blocks) {
+        *zero = from >= scan->segment->facts.packed_end;
+        return SS_OK;
+    }
     if (end > scan->file_size)
         end = scan->file_size;
     while (offset < end) {
@@ -172,6 +250,11 @@ ss_status ss_scan_tear_possible(ss_scan *scan, uint64_t position, int *possible,
     const uint8_t *bytes;
     size_t available, unit = FRAME_BODY;
     ss_record_header header;
+    if (scan->blocks) { /* complete and synced before it was named so */
+        *possible = 0;
+        *size = FRAME_BODY;
+        return SS_OK;
+    }
     if (offset + FRAME_BODY > scan->file_size) {
         *possible = 1; /* the file ends in it: space that was never made durable */
         *size = FRAME_BODY;

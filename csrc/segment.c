@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "file.h"
+#include "packed.h"
 
 void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGMENT_NAME_SIZE])
 {
@@ -44,6 +45,17 @@ void ss_segment_encode_header(const ss_segment_facts *facts, uint8_t header[SS_S
     format_store32(header + SEGMENT_DESCRIPTION_SIZE, facts->description_size);
     if (facts->description_size)
         memcpy(header + SEGMENT_DESCRIPTION, facts->description, facts->description_size);
+    if (facts->packed) {
+        format_store32(header + SEGMENT_INCOMPAT, SEGMENT_INCOMPAT_PACKED);
+        format_store64(header + SEGMENT_PACKED_END, facts->packed_end);
+        format_store64(header + SEGMENT_PACKED_RECORDS, facts->packed_records);
+        format_store64(header + SEGMENT_PACKED_LAST_ARRIVAL, facts->packed_last_arrival);
+        format_store64(header + SEGMENT_PACKED_LAST_FRAME, facts->packed_last_frame);
+        format_store64(header + SEGMENT_PACKED_INDEX, facts->packed_index);
+        format_store32(header + SEGMENT_PACKED_BLOCKS, facts->packed_blocks);
+        format_store32(header + SEGMENT_PACKED_RUNS, facts->packed_runs);
+        format_store64(header + SEGMENT_PACKED_INDEX_CHECK, facts->packed_index_check);
+    }
     format_store64(header + SEGMENT_CHECK, ss_xxh3_64_seeded(header, SEGMENT_CHECK, 0));
 }
 
@@ -70,14 +82,45 @@ static int torn(const uint8_t *header)
     return 0;
 }
 
+static void decode_packed(const uint8_t *header, ss_segment_facts *facts)
+{
+    facts->packed = 1;
+    facts->packed_end = format_load64(header + SEGMENT_PACKED_END);
+    facts->packed_records = format_load64(header + SEGMENT_PACKED_RECORDS);
+    facts->packed_last_arrival = format_load64(header + SEGMENT_PACKED_LAST_ARRIVAL);
+    facts->packed_last_frame = format_load64(header + SEGMENT_PACKED_LAST_FRAME);
+    facts->packed_index = format_load64(header + SEGMENT_PACKED_INDEX);
+    facts->packed_blocks = format_load32(header + SEGMENT_PACKED_BLOCKS);
+    facts->packed_runs = format_load32(header + SEGMENT_PACKED_RUNS);
+    facts->packed_index_check = format_load64(header + SEGMENT_PACKED_INDEX_CHECK);
+}
+
+/* What a packed segment says of itself, against what can be: its base and map size were looked at before. */
+static int packed_holds(const ss_segment_facts *facts)
+{
+    uint64_t size = facts->packed_end - facts->base;
+    if (facts->packed_end % 8 || facts->packed_end <= facts->base || size > facts->map_size ||
+        facts->copied_end != facts->packed_end)
+        return 0;
+    if (facts->packed_last_frame < facts->base || facts->packed_last_frame >= facts->packed_end ||
+        facts->packed_last_frame % 8 || facts->packed_last_arrival > FRAME_BITS_52)
+        return 0;
+    return facts->packed_records <= FRAME_ORDINAL_MAX && facts->packed_blocks > 0 &&
+           facts->packed_blocks <= size / (BLOCK_SIZE / 2) + 2 && facts->packed_runs > 0 &&
+           facts->packed_runs <= size / FRAME_BODY && facts->packed_index % 8 == 0 &&
+           facts->packed_index > SS_SEGMENT_HEADER_SIZE && facts->packed_index < UINT64_C(1) << 40;
+}
+
 ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE], ss_segment_facts *facts)
 {
     if (format_load64(header + SEGMENT_MAGIC) != SEGMENT_MAGIC_VALUE)
         return torn(header) ? SS_NOT_FOUND : SS_CORRUPT;
     if (format_load64(header + SEGMENT_CHECK) != ss_xxh3_64_seeded(header, SEGMENT_CHECK, 0))
         return torn(header) ? SS_NOT_FOUND : SS_CORRUPT;
-    if (format_load32(header + SEGMENT_VERSION) != SS_FORMAT_VERSION || format_load32(header + SEGMENT_INCOMPAT) != 0)
+    if (format_load32(header + SEGMENT_VERSION) != SS_FORMAT_VERSION ||
+        format_load32(header + SEGMENT_INCOMPAT) & ~(uint32_t)SEGMENT_INCOMPAT_KNOWN)
         return SS_FORMAT;
+    memset(facts, 0, sizeof *facts);
     memcpy(facts->store_id, header + SEGMENT_STORE_ID, 16);
     facts->stream_id = format_load32(header + SEGMENT_STREAM);
     facts->shard = format_load32(header + SEGMENT_SHARD);
@@ -102,7 +145,10 @@ ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE],
         facts->copied_end - facts->base > facts->map_size || facts->base_ordinal > far ||
         facts->epoch > FRAME_EPOCH_MAX)
         return SS_CORRUPT;
-    return SS_OK;
+    if (!(format_load32(header + SEGMENT_INCOMPAT) & SEGMENT_INCOMPAT_PACKED))
+        return SS_OK;
+    decode_packed(header, facts);
+    return packed_holds(facts) ? SS_OK : SS_CORRUPT;
 }
 
 ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
@@ -165,6 +211,7 @@ void ss_segment_free(ss_segment *segment)
     if (!segment)
         return;
     ss_segment_unmap(segment);
+    ss_packed_index_free(segment->blocks);
     free(segment->marks);
     free(segment);
 }
@@ -200,6 +247,19 @@ ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int a
     segment->writable = writable;
     segment->fd = fd;
     return SS_OK;
+}
+
+ss_status ss_segment_still_there(const ss_segment *segment, int *same)
+{
+    uint8_t salt[8];
+    size_t got = sizeof salt;
+    ss_status status = SS_OK;
+    if (segment->map)
+        memcpy(salt, segment->map + SEGMENT_SALT, sizeof salt);
+    else
+        status = ss_file_read(segment->fd, salt, sizeof salt, SEGMENT_SALT, &got);
+    *same = got < sizeof salt || format_load64(salt) == segment->facts.salt; /* one cut short reads as damaged */
+    return status;
 }
 
 ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size)

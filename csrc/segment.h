@@ -25,7 +25,20 @@ typedef struct {
     uint64_t floor_arrival; /* no frame here arrived before it, none before this segment after it */
     const uint8_t *description;
     uint32_t description_size;
+    /* a packed segment alone: what its blocks hold, so that recovery need not expand them; packed = 0: frames */
+    int packed;
+    uint64_t packed_end;
+    uint64_t packed_records;
+    uint64_t packed_last_arrival;
+    uint64_t packed_last_frame;
+    uint64_t packed_index; /* file offset of the block index: where the blocks end */
+    uint32_t packed_blocks;
+    uint32_t packed_runs;
+    uint64_t packed_index_check;
 } ss_segment_facts;
+
+struct ss_packed_index;
+struct ss_packed_unsealer;
 
 typedef struct {
     uint64_t position;
@@ -54,6 +67,9 @@ typedef struct {
     size_t mark_capacity;
     uint64_t indexed_end;
     uint64_t indexed_ordinal; /* records before indexed_end */
+    /* packed: which block holds what, loaded when the file is opened; and who opens blocks that are sealed */
+    struct ss_packed_index *blocks;
+    const struct ss_packed_unsealer *unsealer;
 } ss_segment;
 
 enum { SS_SEGMENT_NAME_SIZE = 96 };
@@ -78,7 +94,9 @@ enum { SS_SEGMENT_READ = 0, SS_SEGMENT_SYNC = 1, SS_SEGMENT_WRITE = 2 };
  * is not to be touched: a file that was cut short is read by pread, where it reads as zeros. */
 ss_status ss_segment_open(ss_segment *segment, int root, const char *name, int access, uint64_t map_from);
 void ss_segment_unmap(ss_segment *segment);
-/* Copy bytes at `position` out, by map or pread. Short files read as missing: SS_CORRUPT. */
+/* Whether the file that was opened is the one whose header was read: a compacted one may have taken its name. */
+ss_status ss_segment_still_there(const ss_segment *segment, int *same);
+/* Copy bytes at `position` out, by map or pread. Not of a packed segment. Short files read as missing: SS_CORRUPT. */
 ss_status ss_segment_copy(const ss_segment *segment, uint64_t position, void *to, size_t size);
 ss_status ss_segment_sync(ss_segment *segment, uint64_t begin, uint64_t end);
 

@@ -33,7 +33,8 @@ enum {
     SS_LIMIT = 22,         /* too many processes or logs for one store */
     SS_SMALL = 23,         /* the caller's buffer cannot hold one frame; the size needed is reported */
     SS_CHANGED = 24,       /* the stream's settings changed since the writer was bound; nothing was done */
-    SS_QUOTA = 25          /* the log reached what it was granted of its stream's max_bytes; nothing was done */
+    SS_QUOTA = 25,         /* the log reached what it was granted of its stream's max_bytes; nothing was done */
+    SS_NO_KEY = 26         /* what was to be read is encrypted, and no key that opens it is at hand */
 };
 /* cffi: end */
 

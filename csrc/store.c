@@ -88,6 +88,9 @@ void ss_store_free(ss_store *store)
         if (store->logs[i])
             ss_log_free(store->logs[i]);
     free(store->logs);
+    for (size_t i = 0; i < SS_STORE_BLOCKS; i++)
+        ss_packed_release(&store->blocks[i]);
+    pthread_mutex_destroy(&store->blocks_mutex);
     pthread_mutex_destroy(&store->logs_mutex);
     ss_worker_destroy(&store->flusher);
     ss_worker_destroy(&store->preparer);
@@ -104,6 +107,11 @@ void ss_store_after_fork(ss_store *store)
     ss_file_close(store->control.fd);
     ss_file_close(store->root);
     store->lock_fd = store->root = store->control.fd = -1;
+}
+
+void ss_store_unsealer_set(ss_store *store, ss_unseal function, void *context)
+{
+    store->unsealer = (ss_packed_unsealer){.function = function, .context = context};
 }
 
 void ss_store_info_get(const ss_store *store, ss_store_info *out)

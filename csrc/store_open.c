@@ -195,6 +195,7 @@ ss_status ss_store_open(const char *path, int flags, ss_store **out)
     store->info.read_only = (flags & SS_OPEN_READ_ONLY) != 0;
     atomic_store(&store->sync_interval_us, 100000);
     pthread_mutex_init(&store->logs_mutex, NULL);
+    pthread_mutex_init(&store->blocks_mutex, NULL);
     ss_worker_init(&store->flusher);
     ss_worker_init(&store->preparer);
     ss_status status = open_root(path, flags, &store->root);

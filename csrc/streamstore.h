@@ -28,6 +28,7 @@
 #define SS_FRAME_HEADER_SIZE 48
 #define SS_SEAL_SIZE 32
 #define SS_SEGMENT_HEADER_SIZE 4096
+#define SS_BLOCK_HEADER_SIZE 64
 
 typedef struct ss_store ss_store;
 typedef struct ss_log ss_log;
@@ -97,6 +98,16 @@ uint32_t ss_store_watch(ss_store *store);
 ss_status ss_store_wait(ss_store *store, uint32_t seen, int64_t timeout_us);
 /* Wake every wait of this process on the store (readers re-check whether they were closed). */
 void ss_store_wake(ss_store *store);
+
+/* How blocks of compacted segments are stored; a bit each, for ever. */
+enum { SS_BLOCK_LZ4 = 1, SS_BLOCK_SEALED = 2 };
+/* Open `size` sealed bytes into as many at `opened` (AES-256-GCM); SS_OK, or SS_NO_KEY where there is no key or it is
+ * the wrong one. Called from any thread with no lock held. */
+typedef ss_status (*ss_unseal)(void *context, uint32_t stream_id, uint32_t key_id, const uint8_t *nonce,
+                               const uint8_t *tag, const uint8_t *associated, size_t associated_size,
+                               const uint8_t *sealed, size_t size, uint8_t *opened);
+/* Who opens sealed blocks. Set it before anything is read; without one, reading them is SS_NO_KEY. */
+void ss_store_unsealer_set(ss_store *store, ss_unseal function, void *context);
 
 /* What a log needs to know when its first segment is made here. `description` is msgpack for rebuilding the catalog:
  * stream name, hash range, parents, limits; it is copied. */
@@ -289,9 +300,63 @@ typedef struct {
     int sealed;        /* a later live segment exists */
     int index_present; /* its index trailer is there and valid */
     int live;          /* 0: cut away by a later segment, or never committed */
+    int packed;        /* compacted: blocks of frames */
 } ss_segment_info;
 
 ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, size_t *count);
+
+/* Making one compacted segment of sealed, durable ones that follow one another: begin, then next and put until all
+ * blocks are through, then finish until nothing is left, then commit. One such at a time for a log, whoever holds the
+ * store's maintenance lock; nothing of the log changes before the commit, which is one rename. Not to be used by two
+ * threads at once. */
+typedef struct ss_pack ss_pack;
+/* `first` and `last` are ordinals of live segments. SS_INVALID where they may not be packed: not sealed, not durable,
+ * not there, too large together. */
+ss_status ss_log_pack_begin(ss_log *log, uint64_t first, uint64_t last, ss_pack **out);
+/* A block as it was handed out: whole frames, their checks zero. */
+typedef struct {
+    uint64_t position;
+    uint64_t offset; /* in the buffer */
+    uint64_t size;
+    uint64_t sealed_frames; /* frames in it whose content is encrypted */
+    uint64_t opened_frames; /* frames whose content was, until they were packed */
+} ss_pack_block;
+/* Hand out up to `limit` blocks into `buffer`; *count 0: there are no more. SS_SMALL: not one fits, blocks[0].size is
+ * needed. SS_CORRUPT: the source is damaged, SS_TOO_LARGE: a frame is too long for a block: leave the segment alone. */
+ss_status ss_log_pack_next(ss_pack *pack, uint8_t *buffer, size_t buffer_size, ss_pack_block *blocks, size_t limit,
+                           size_t *count);
+/* Write the blocks of the last `next`, in order: `raw` as it shall be read back (its frames as handed out, or with
+ * encrypted ones opened), `stored` as it shall stand in the file. */
+typedef struct {
+    const uint8_t *raw;
+    const uint8_t *stored;
+    uint64_t raw_size;
+    uint64_t stored_size;
+    uint32_t flags; /* SS_BLOCK_LZ4, SS_BLOCK_SEALED */
+    uint32_t key_id;
+    uint8_t nonce[12];
+    uint8_t tag[16];
+} ss_pack_stored;
+ss_status ss_log_pack_put(ss_pack *pack, const ss_pack_stored *block);
+/* What is to be sealed along with a block: 32 bytes. */
+void ss_log_pack_associate(const ss_pack *pack, uint64_t position, const ss_pack_stored *block, uint8_t associated[32]);
+/* Sync what was written, then read up to `limit` blocks of it back and compare each frame with the original; *left
+ * blocks are still to be read. */
+ss_status ss_log_pack_finish(ss_pack *pack, size_t limit, size_t *left);
+/* Put it in the place of the segments it was made of. SS_CHANGED: the log changed meanwhile, nothing was done. */
+ss_status ss_log_pack_commit(ss_pack *pack);
+/* Let go; what was not committed is removed. */
+void ss_log_pack_free(ss_pack *pack);
+typedef struct {
+    uint64_t position; /* everything before it was handed out */
+    uint64_t end;
+    uint64_t base;
+    uint64_t stored_bytes; /* of the file so far */
+} ss_pack_progress;
+void ss_log_pack_progress_get(const ss_pack *pack, ss_pack_progress *out);
+/* Remove what packers that died left: files aside, and segments that a packed one replaced. Only for who holds the
+ * maintenance lock. */
+ss_status ss_log_pack_clean(ss_log *log, size_t *removed);
 
 /* Check every frame of [begin, end) in the log by reading the files, not the maps. Fills damaged ranges; *count may
  * exceed limit. */
@@ -364,6 +429,9 @@ uint32_t ss_ranges_route(const ss_ranges *ranges, ss_hash_key key);
 void ss_ranges_route_keys(const ss_ranges *ranges, const uint8_t *const *keys, const size_t *key_sizes, size_t count,
                           uint32_t *shards_out);
 ss_hash_key ss_ranges_hash(const void *key, size_t size);
+
+/* Expand an LZ4 block into exactly to_size bytes; SS_CORRUPT for anything that is no such block. */
+ss_status ss_lz4_expand(const uint8_t *from, size_t size, uint8_t *to, size_t to_size);
 
 /* Decode one frame from `size` bytes as read from a segment file whose salt is `salt`, expected at `position` and
  * with `base_ordinal` records before the segment. SS_CORRUPT where header or body does not hold, SS_FORMAT for a

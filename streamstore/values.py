@@ -70,6 +70,7 @@ class Segment(NamedTuple):
     sealed: int
     index_present: int
     live: int
+    packed: int
 
 
 class Appended(NamedTuple):

@@ -37,6 +37,7 @@ LEVELS: dict[str, float] = {
     "shard": 2,
     "catalog": 2,
     "journal": 2,  # one log of events that several processes fold
+    "compaction": 2,
     "reader": 2,  # follows many shards by what native and iterators give
     "settings": 1.6,
     "reshard": 2.5,  # changes the shards of one stream
@@ -79,9 +80,12 @@ C_MODULE_IMPORTER = "native"
 # goes with `log.c`), and the groups whose headers they may include besides their own.
 C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "interface": ({"status", "streamstore"}, set()),
-    "bytes": ({"md5", "xxh3", "ranges", "format", "record", "columns"}, {"interface"}),
+    "bytes": ({"md5", "xxh3", "lz4", "ranges", "format", "record", "columns"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
-    "parts": ({"lock", "control", "manifest", "reserve", "segment", "scan"}, {"interface", "bytes", "system"}),
+    "parts": (
+        {"lock", "control", "manifest", "reserve", "segment", "packed", "scan"},
+        {"interface", "bytes", "system"},
+    ),
     "whole": (
         {"log", "recovery", "flusher", "preparer", "worker", "store", "functions"},
         {"interface", "bytes", "system", "parts"},

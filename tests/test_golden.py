@@ -304,7 +304,7 @@ BAD_SEGMENTS = {
     "a segment of another shard": (v1.replace(HEADER, shard=1), Status.FOREIGN),
     "a segment under another's name": (v1.replace(HEADER, ordinal=2), Status.FOREIGN),
     "a later version": (v1.replace(HEADER, version=2), Status.FORMAT),
-    "an incompatible feature": (v1.replace(HEADER, incompat=1), Status.FORMAT),
+    "an incompatible feature": (v1.replace(HEADER, incompat=2), Status.FORMAT),
 }
 
 

@@ -42,6 +42,7 @@ static void make_file(size_t count, size_t size, uint64_t tail)
         position += frame_size;
     }
     positions[frames] = position;
+    scratch_write(NAME, &segment->facts.salt, 8, SEGMENT_SALT); /* all that a scan looks at of the header */
     scratch_resize(NAME, offset_of(position) + tail);
     free(frame);
     free(data);

@@ -120,8 +120,9 @@ static void check_bounds(void)
     const uint64_t far = UINT64_C(1) << 62;
     CHECK_EQUAL(with32(SEGMENT_VERSION, 0), SS_FORMAT);
     CHECK_EQUAL(with32(SEGMENT_VERSION, 2), SS_FORMAT);
-    for (uint32_t bit = 0; bit < 32; bit++)
+    for (uint32_t bit = 1; bit < 32; bit++)
         CHECK_EQUAL(with32(SEGMENT_INCOMPAT, UINT32_C(1) << bit), SS_FORMAT);
+    CHECK_EQUAL(with32(SEGMENT_INCOMPAT, SEGMENT_INCOMPAT_PACKED), SS_CORRUPT); /* and nothing said about blocks */
     CHECK_EQUAL(with32(SEGMENT_DESCRIPTION_SIZE, SS_DESCRIPTION_SIZE_MAX), SS_OK);
     CHECK_EQUAL(with32(SEGMENT_DESCRIPTION_SIZE, SS_DESCRIPTION_SIZE_MAX + 1), SS_CORRUPT);
     CHECK_EQUAL(with32(SEGMENT_DESCRIPTION_SIZE, UINT32_MAX), SS_CORRUPT);
