@@ -42,6 +42,13 @@ CATALOG_ROLL_SIZE = 1 * MIB
 CATALOG_RESERVE_SIZE = 64 * KIB
 CATALOG_RECORD_SIZE_MAX = 256 * MIB
 
+# Compaction: how many bytes of a log it takes in a second unless told otherwise, so that writers do not feel it.
+COMPACTION_RATE = 32 * MIB
+COMPACTION_BLOCK_SIZE = 64 * KIB
+COMPACT_AFTER_US = 3_600_000_000
+COMPACT_NEVER = -1
+COMPACTED_RECORDS_MAX = (1 << 24) - 2
+
 # A wait is cut into slices of at most this, to see a deleted stream or a lost wake-up.
 WAIT_SLICE_US = 500_000
 

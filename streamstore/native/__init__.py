@@ -25,14 +25,20 @@ from streamstore.native.columns import Columns
 from streamstore.native.entries import make_target, whole_results
 from streamstore.native.fork import watch_fork
 from streamstore.native.log import Log
+from streamstore.native.packing import Block, Packing, Seal
 from streamstore.native.seeding import seed
+from streamstore.native.unsealing import Unsealer
 
 FIRST_POSITION: int = lib.SS_FIRST_POSITION
 
 __all__ = [
     "Attachment",
+    "Block",
     "Columns",
     "Log",
+    "Packing",
+    "Seal",
+    "Unsealer",
     "CORRUPT",
     "FIRST_POSITION",
     "TRIMMED",

@@ -16,6 +16,7 @@ from streamstore.native.border import call, fields, listing, wait
 from streamstore.native.fork import watch_fork
 from streamstore.native.log import Log
 from streamstore.native.retained import RetainedLog
+from streamstore.native.unsealing import Unsealer, Unsealers
 from streamstore.values import LogOptions
 
 _DURABILITY = {name: number for number, name in enumerate(limits.DURABILITIES)}
@@ -42,6 +43,7 @@ class Attachment:
         self._sync_interval_us = sync_interval_us
         self._pointer: Any = None
         self._lock = threading.Lock()
+        self._unsealers = Unsealers()
         watch_fork(self, first=True)
         _live.add(self)
 
@@ -63,6 +65,7 @@ class Attachment:
                     raise errors.StoreNotFoundError(f"{self.path}: there is no store in this directory") from None
                 pointer = ffi.gc(out[0], _release)
                 call(self.path, lib.ss_store_sync_interval_set, pointer, self._sync_interval_us)
+                self._unsealers.attach(pointer)
                 self._create = False  # whoever removes the directory under us is not to get a new one
                 self.generation += 1
                 self._pointer = pointer
@@ -113,6 +116,10 @@ class Attachment:
         if horizon is None:
             return Log(self, pointer, out[0], shard_index, shard_id)
         return RetainedLog(self, pointer, out[0], shard_index, shard_id, horizon)
+
+    def unseal_with(self, stream_id: int, unsealer: Unsealer) -> None:
+        """Open sealed blocks of a stream's compacted segments with `unsealer` from now on."""
+        self._unsealers.by_stream[stream_id] = unsealer
 
     def info(self) -> dict[str, Any]:
         """Facts on this attachment, as the core names them."""

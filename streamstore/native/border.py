@@ -13,12 +13,14 @@ import msgpack
 
 from streamstore import _hot, clock, errors
 from streamstore._core import ffi, lib
+from streamstore.native import unsealing
 
 OK: int = lib.SS_OK
 CORRUPT: int = lib.SS_CORRUPT
 TRIMMED: int = lib.SS_TRIMMED
 SMALL: int = lib.SS_SMALL
 NOT_FOUND: int = lib.SS_NOT_FOUND
+CHANGED: int = lib.SS_CHANGED
 INTERRUPTED: int = lib.SS_INTERRUPTED
 
 _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
@@ -55,6 +57,10 @@ _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
     ),
     lib.SS_CHANGED: (errors.SettingsChangedError, "the stream's settings changed; nothing was written"),
     lib.SS_LIMIT: (errors.StorageError, "too many processes or logs for one store"),
+    lib.SS_NO_KEY: (
+        errors.KeyUnavailableError,
+        "it is encrypted, and no key that opens it is at hand",
+    ),
     lib.SS_QUOTA: (errors.StreamFullError, "the stream holds its max_bytes; nothing was written"),
 }
 
@@ -62,6 +68,8 @@ _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
 def error_for(status: int, context: str) -> errors.StreamStoreError:
     """The exception that stands for a status of the core; `context` says what was being done."""
     kind, text = _ERRORS.get(status & 0xFF, (errors.StorageError, f"unexpected status {status & 0xFF}"))
+    if status & 0xFF == lib.SS_NO_KEY and (failure := unsealing.take_failure()) is not None:
+        return failure  # it names the stream, the key and the ring
     number = status >> 8 & 0xFFFF
     cause = f" ({os.strerror(number)})" if number else ""
     error = kind(f"{context}: {text}{cause}" if context else f"{text}{cause}")

@@ -25,6 +25,7 @@ from streamstore.native.border import (
     wait,
 )
 from streamstore.native.entries import fill_entry
+from streamstore.native.packing import Packing
 from streamstore.values import Appended, LiveSegment, LogState, Segment
 
 if TYPE_CHECKING:
@@ -253,6 +254,16 @@ class Log:
     def retire(self) -> None:
         """Let no append in any more and drop maps and descriptors: the stream is being deleted."""
         call(self.shard_id, lib.ss_log_retire, self.pointer)
+
+    def pack(self, first: int, last: int) -> Packing:
+        """Begin to compact the sealed segments `first` to `last` (ordinals) into one."""
+        return Packing(self, first, last)
+
+    def clean_packs(self) -> int:
+        """Remove what a compaction that died left behind; returns the number of files."""
+        out = ffi.new("size_t *")
+        call(self.shard_id, lib.ss_log_pack_clean, self.pointer, out)
+        return int(out[0])
 
     def segments(self) -> list[Segment]:
         """The segments on disk, oldest first."""
