@@ -34,9 +34,12 @@ class Journal(Generic[F]):
     `state` is valid up to `tail`; a forked child and a handle that fell behind a trim get a new one.
     """
 
-    def __init__(self, attach: Callable[[], native.Log], new: Callable[[], F]) -> None:
+    def __init__(
+        self, attach: Callable[[], native.Log], new: Callable[[], F], announce_trim: Callable[[int], object]
+    ) -> None:
         self._attach = attach
         self._new = new
+        self._announce_trim = announce_trim  # makes a new start durable, before a file goes
         self._after_fork()
         native.watch_fork(self)
 
@@ -121,6 +124,8 @@ class Journal(Generic[F]):
             self._snapshot_size = len(snapshot)
             log.sync(tail)
             # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else.
-            log.trim(log.state().segment_base)
+            start = log.state().segment_base
+            self._announce_trim(start)
+            log.trim(start)
         except (TailMismatchError, TrimmedError):
             return  # another process is at it

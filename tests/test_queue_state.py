@@ -143,7 +143,7 @@ def test_a_snapshot_is_the_whole_state(state):
     receive(state, [64, 72], shard=3, keys=[1, 2])
     state.fold(events.acknowledge_one(0, 72))
     state.fold(events.other("die", events.pairs([80, name_of(3, 64)]), NOW, "spent"))
-    state.fold(events.other("park", [(0, 80, 640, 9)]))
+    state.fold(events.other("park", [(0, 80, 640, 9, 88, 3, 77)]))
     again = FoldedDeliveries()
     again.fold(events.other("snapshot", {**again.to_map(), "number": 99}))
     again.fold(state.snapshot())
@@ -171,7 +171,7 @@ def test_the_floor_is_the_oldest_message_still_needed(state):
     assert state.floor(0) == 72
     state.fold(events.other("die", events.pairs([72]), NOW, ""))
     assert state.floor(0) == 72
-    state.fold(events.other("park", [(0, 72, 640, 9)]))
+    state.fold(events.other("park", [(0, 72, 640, 9, 80, 2, 77)]))
     assert state.floor(0) == 80
     state.fold(events.acknowledge(0, [80]))
     assert state.floor(0) == 88

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PREFIX = "queue/"
 """No stream of a user's can be called so."""
 SETTINGS = "queue"
+DELIVERIES, COPIES = 0, 1  # the shards of that stream
 _STREAM_OPTIONS = ("shard_count", "durability", "max_record_size", "start", "codec")
 
 hash_key = routing.hash_key
@@ -228,12 +229,13 @@ def _engine(store: Store, name: str, inner: StreamInfo) -> Engine:
             name,
             found,
             store.attachment,
-            lambda: inner_stream.log(0),
+            lambda: inner_stream.log(DELIVERIES),
+            lambda start: store.catalog.publish("trim", inner, starts={DELIVERIES: start}),
             Source(stream, info, found.starts, forever=found.owned),
             stream.durability,
         )
         engine.explain = inner_stream.explain
-        engine.trimmer = Trimmer(engine, stream, lambda: inner_stream.log(1), store.catalog)
+        engine.trimmer = Trimmer(engine, stream, lambda: inner_stream.log(COPIES), inner, store.catalog)
         return engine
 
     return store.part(f"queue {inner.id}", make)

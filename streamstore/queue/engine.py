@@ -42,6 +42,7 @@ class Engine:
         settings: QueueSettings,
         attachment: native.Attachment,
         attach: Callable[[], native.Log],
+        announce_trim: Callable[[int], object],
         source: Source,
         durability: str,
     ) -> None:
@@ -49,7 +50,7 @@ class Engine:
         self.settings = settings
         self.attachment = attachment
         self.syncs = durability == "sync"
-        self.journal = Journal(attach, FoldedDeliveries)
+        self.journal = Journal(attach, FoldedDeliveries, announce_trim)
         self.source = source
         self.receiver = Receiver(name, settings, self.journal, source, self)
         self.explain: Callable[[StreamStoreError], StreamStoreError] = lambda error: error
@@ -135,9 +136,7 @@ class Engine:
     def fetch(self, name: int) -> Record | None:
         """The record of a message, wherever it stands; None where retention took it. The caller holds the lock."""
         moved = self.journal.state.moved.get(name)
-        if moved is None:
-            return self.source.fetch(name)
-        return self.source.fetch(name, self.trimmer.side_log(), moved[0])
+        return self.source.fetch(name) if moved is None else self.trimmer.fetch(name, moved)
 
     def sweep(self) -> None:
         """Make dead letters of what came due and was received too often. The caller holds the lock."""

@@ -77,6 +77,8 @@ class Source:
     ) -> None:
         self._stream = stream
         self._forever = forever
+        # What was read ahead could be past retention by the time it is taken.
+        self._ahead_max = _RECORDS_AHEAD if forever else 1
         self.info = info
         self._starts = starts
         self.forget()
@@ -158,7 +160,7 @@ class Source:
             return None
         if ahead.begin >= len(ahead.records):
             start = ahead.at if ahead.begin == 0 else ahead.records[-1].next_position
-            found, following, _, _, status, _, _ = ahead.read(start, 0, _RECORDS_AHEAD, ahead.buffer_size)
+            found, following, _, _, status, _, _ = ahead.read(start, 0, self._ahead_max, ahead.buffer_size)
             if status or not found:
                 return None
             ahead.records, ahead.begin, ahead.looked_to = found, 0, following
@@ -168,7 +170,7 @@ class Source:
         rest = ahead.records[ahead.begin :]
         while len(rest) < limit:
             position = rest[-1].next_position if rest else ahead.at
-            want = max(limit - len(rest), _RECORDS_AHEAD)
+            want = max(limit - len(rest), self._ahead_max)
             records, following, seen, ended, status, begin, end = ahead.read(position, 0, want, ahead.buffer_size)
             rest += records
             if status and not rest:
@@ -208,10 +210,10 @@ class Source:
         """Nothing before `position` is wanted any more."""
         self._ahead.pop(shard, None)
 
-    def fetch(self, name: int, log: native.Log | None = None, place: int = 0) -> Record | None:
-        """The record of a name, from its shard, or from `log` at `place`; None where it is gone or damaged."""
-        position = place or position_of(name)
-        found, _, _, _, _, _, _ = (log or self.log(shard_of(name))).read(position, 0, 1, 4 * limits.KIB)
+    def fetch(self, name: int) -> Record | None:
+        """The record of a name; None where it is gone or damaged."""
+        position = position_of(name)
+        found = self.log(shard_of(name)).read(position, 0, 1, 4 * limits.KIB)[0]
         return found[0] if found and found[0].position == position else None
 
     def fresh_count(self, cursors: Mapping[int, Cursor]) -> int:

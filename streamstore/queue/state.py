@@ -62,6 +62,16 @@ class Dead(NamedTuple):
     key: int
 
 
+class Moved(NamedTuple):
+    """Where a copy of a record stands in the side log, and what the record had that a copy has not."""
+
+    place: int
+    epoch: int
+    next_position: int
+    ordinal: int
+    arrival_us: int
+
+
 def name_of(shard: int, position: int) -> int:
     """The number that names a message."""
     return shard << 64 | position
@@ -83,7 +93,7 @@ class Deliveries:
         self.cursors: dict[int, Cursor] = {}
         self.live: dict[int, Delivery] = {}
         self.dead: dict[int, Dead] = {}
-        self.moved: dict[int, tuple[int, int]] = {}  # parked: name to (position, epoch) in the side log
+        self.moved: dict[int, Moved] = {}
         self.boot = ""
         self.incarnation = 0
         self.wall_offset_us = 0
@@ -331,11 +341,11 @@ class Deliveries:
             self._derive()
 
     def park(self, moved: Iterable[Sequence[int]]) -> None:
-        """Records were copied to the side log: (shard, position, place there, epoch there) each."""
-        for shard, position, place, epoch in moved:
+        """Records were copied to the side log: shard and position, then what Moved has, each."""
+        for shard, position, *rest in moved:
             name = name_of(shard, position)
             if name in self.live or name in self.dead:
-                self.moved[name] = (place, epoch)
+                self.moved[name] = Moved(*rest)
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
@@ -430,7 +440,7 @@ class Deliveries:
         self.cursors = {shard: Cursor(*rest) for shard, *rest in source["cursors"]}
         self.live = {name: Delivery(*values) for values, names in source["live"] for name in _joined(names)}
         self.dead = {name: Dead(*values) for values, names in source["dead"] for name in _joined(names)}
-        self.moved = {name_of(shard, position): (place, epoch) for shard, position, place, epoch in source["moved"]}
+        self.moved = {name_of(shard, position): Moved(*rest) for shard, position, *rest in source["moved"]}
         self._derive()
 
 

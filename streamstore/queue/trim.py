@@ -7,14 +7,17 @@ into a side log first, under their old names, and the segments go all the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from streamstore import clock, limits, native
+from streamstore import clock, limits, native, routing
 from streamstore.catalog import Catalog
 from streamstore.errors import TailMismatchError, TrimmedError
+from streamstore.events import StreamInfo
 from streamstore.queue import events
-from streamstore.queue.state import name_of, position_of
+from streamstore.queue.events import FoldedDeliveries
+from streamstore.queue.state import Moved, name_of, position_of, shard_of
 from streamstore.stream import Stream
 
 if TYPE_CHECKING:
@@ -29,16 +32,34 @@ _COPY_BATCH = 256
 class Trimmer:
     """Trims one queue's stream and its side log."""
 
-    def __init__(self, engine: Engine, stream: Stream, side_log: Callable[[], native.Log], catalog: Catalog) -> None:
+    def __init__(
+        self, engine: Engine, stream: Stream, side_log: Callable[[], native.Log], inner: StreamInfo, catalog: Catalog
+    ) -> None:
         self._engine = engine
         self._stream = stream
         self._side_log = side_log
+        self._inner = inner
         self._catalog = catalog
         self._count = 0
 
-    def side_log(self) -> native.Log:
-        """Where copies stand."""
-        return self._side_log()
+    def fetch(self, name: int, moved: Moved) -> native.Record | None:
+        """The record of a message that was copied, as it was; None where the copy is gone or damaged."""
+        copy = self._copy(moved.place)
+        if copy is None:
+            return None
+        return native.make_record(
+            routing.shard_id(shard_of(name)),
+            shard_of(name),
+            moved.epoch,
+            position_of(name),
+            moved.next_position,
+            moved.ordinal,
+            moved.arrival_us,
+            copy.data,
+            copy.partition_key,
+            copy.explicit_hash_key,
+            copy.attribute_block,
+        )
 
     def settled(self, count: int) -> None:
         """Messages were settled: look whether a segment can go, every few thousand."""
@@ -114,19 +135,34 @@ class Trimmer:
             cursor = state.cursors.get(shard)
         if not held or cursor is None or cursor.position < base:
             return
-        records = [record for name in sorted(held) if (record := engine.source.fetch(name)) is not None]
-        if sum(record.size for record in records) * _COPY_SHARE > base - floor:
+        records = {name: record for name in sorted(held) if (record := engine.source.fetch(name)) is not None}
+        if sum(record.size for record in records.values()) * _COPY_SHARE > base - floor:
             return
+        self._park(records)
+
+    def _park(self, records: dict[int, native.Record]) -> None:
+        """Copy these into the side log, durable before anybody is told."""
         side = self._side_log()
-        for begin in range(0, len(records), _COPY_BATCH):
-            part = records[begin : begin + _COPY_BATCH]
-            entries = [(record.data, record.partition_key, record.explicit_hash_key) for record in part]
-            done = side.append(entries, attributes=[record.attribute_block or None for record in part])
+        names = list(records)
+        for begin in range(0, len(names), _COPY_BATCH):
+            part = names[begin : begin + _COPY_BATCH]
+            copied = [records[name] for name in part]
+            entries = [(record.data, record.partition_key, record.explicit_hash_key) for record in copied]
+            done = side.append(entries, attributes=[record.attribute_block or None for record in copied])
             side.sync(done.end_position)
             moved = [
-                (shard, record.position, place, done.epoch) for record, place in zip(part, done.positions, strict=True)
+                (
+                    shard_of(name),
+                    position_of(name),
+                    place,
+                    item.epoch,
+                    item.next_position,
+                    item.ordinal,
+                    item.arrival_us,
+                )
+                for name, place, item in zip(part, done.positions, copied, strict=True)
             ]
-            engine.change(lambda state, moved=moved: events.other("park", moved))  # type: ignore[misc]
+            self._engine.change(partial(_parked, moved))
 
     def _tidy_side_log(self) -> None:
         """Move the copies on where most of what stands before them is not needed any more; nothing where there are
@@ -139,24 +175,23 @@ class Trimmer:
             return
         with engine.journal.lock:
             moved = dict(engine.journal.state.moved)
-        live = [(name, record) for name, (place, _) in moved.items() if (record := self._copy(place)) is not None]
-        if sum(record.size for _, record in live) * _COPY_SHARE > state.tail - state.start:
+        live = {name: record for name, place in moved.items() if (record := self.fetch(name, place)) is not None}
+        if sum(record.size for record in live.values()) * _COPY_SHARE > state.tail - state.start:
             return
         try:
             side.roll(state.tail)
-            for name, record in live:
-                done = side.append(
-                    [(record.data, record.partition_key, record.explicit_hash_key)],
-                    attributes=[record.attribute_block or None],
-                )
-                side.sync(done.end_position)
-                place = (name >> 64, position_of(name), done.first_position, done.epoch)
-                engine.change(lambda state, place=place: events.other("park", [place]))  # type: ignore[misc]
+            self._park(live)
             engine.journal.sync(engine.journal.tail)
-            side.trim(side.state().segment_base)
+            start = side.state().segment_base
+            self._catalog.publish("trim", self._inner, starts={side.shard_index: start})
+            side.trim(start)
         except (TailMismatchError, TrimmedError):
             return  # another process is at it
 
     def _copy(self, place: int) -> native.Record | None:
         found = self._side_log().read(place, 0, 1, 4 * limits.KIB)[0]
         return found[0] if found and found[0].position == place else None
+
+
+def _parked(moved: Sequence[tuple[int, ...]], state: FoldedDeliveries) -> bytes:
+    return events.other("park", moved)
