@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from streamstore.archive import export_stream, import_stream
 from streamstore.backup import repair, restore, verify
 from streamstore.errors import (
     ClosedError,
@@ -90,6 +91,8 @@ __all__ = [
     "TrimmedError",
     "aio",
     "boto3_client",
+    "export_stream",
+    "import_stream",
     "open",
     "repair",
     "restore",

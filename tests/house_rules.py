@@ -50,6 +50,7 @@ LEVELS: dict[str, float] = {
     "queue": 5,
     "consumer": 5,
     "producer": 5,
+    "archive": 5,  # a stream as a file
     "aio": 5,
     "kinesis": 6,
     "server": 7,

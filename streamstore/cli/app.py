@@ -28,6 +28,8 @@ VERBS = {
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
     "repair": "repair:repair",
+    "export": "transfer:export_verb",
+    "import": "transfer:import_verb",
     "snapshot": "backup:snapshot",
     "restore": "backup:restore",
     "demo": "demo.command:demo",
