@@ -252,6 +252,8 @@ ss_status ss_log_seek(ss_log *log, uint64_t position, uint64_t *out);
 ss_status ss_log_seek_time(ss_log *log, uint64_t arrival_us, uint64_t *out);
 /* First record whose ordinal is at or above `ordinal`; the visible end where there is none. */
 ss_status ss_log_seek_ordinal(ss_log *log, uint64_t ordinal, uint64_t *out);
+/* The epoch of what stands before `position`, or a later one that began before it; 0 = nothing stands there. */
+ss_status ss_log_epoch_at(ss_log *log, uint64_t position, uint64_t *epoch);
 /* Where the first frame under an epoch above `epoch` stands, the tail if there is none: a reader that came further
  * under `epoch` has not seen what stands from there on. */
 ss_status ss_log_epoch_after(ss_log *log, uint64_t epoch, uint64_t *position);

@@ -253,16 +253,15 @@ class Shard:
             )
             error.shard_id, error.next_position = self.id, self._position(Place(start, place.epoch))
         elif isinstance(error, CorruptRangeError):
-            epoch = max(
-                (item.epoch for item in log.segments() if item.live and item.base <= begin), default=place.epoch
-            )
-            first = native.sequence_number(max(epoch, place.epoch), begin, self.index)
-            last = native.sequence_number(max(epoch, place.epoch), max(begin, end - 8), self.index)
+            epoch = max(log.epoch_at(begin + 8), place.epoch)
+            epoch_after = max(log.epoch_at(end), epoch)
+            first = native.sequence_number(epoch, begin, self.index)
+            last = native.sequence_number(epoch_after, max(begin, end - 8), self.index)
             error = CorruptRangeError(
                 f"{self.id}: bytes {begin} to {end} are damaged, records {first} to {last}; read on from .next_position"
             )
             error.shard_id, error.first, error.last, error.begin, error.end = self.id, first, last, begin, end
-            error.next_position = self._position(Place(end, place.epoch))
+            error.next_position = self._position(Place(end, epoch_after))
         return error
 
     def get(self, sequence_number: str) -> Record:

@@ -179,6 +179,10 @@ class Log:
         """The first record whose ordinal is at or above `ordinal`; the visible end where there is none."""
         return self._seek(lib.ss_log_seek_ordinal, ordinal)
 
+    def epoch_at(self, position: int) -> int:
+        """The epoch of what stands before `position`, or a later one that began before it; 0: nothing stands there."""
+        return self._seek(lib.ss_log_epoch_at, position)
+
     def epoch_after(self, epoch: int) -> int:
         """Where the first frame under an epoch above `epoch` stands; the tail where there is none."""
         return self._seek(lib.ss_log_epoch_after, epoch)
