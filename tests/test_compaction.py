@@ -1,5 +1,7 @@
 """Compaction as programs see it: nothing but the files changes, whoever reads, writes, dies or damages meanwhile."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys
