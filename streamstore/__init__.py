@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import streamstore.aio as aio
     from streamstore.kinesis.door import boto3_client
     from streamstore.queue import Queue
+    from streamstore.server.threads import serve_in_thread
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,7 @@ __all__ = [
     "boto3_client",
     "export_stream",
     "import_stream",
+    "serve_in_thread",
     "open",
     "repair",
     "restore",
@@ -105,6 +107,7 @@ _LATE = {
     "aio": "streamstore.aio",
     "boto3_client": "streamstore.kinesis.door:boto3_client",
     "Queue": "streamstore.queue:Queue",
+    "serve_in_thread": "streamstore.server.threads:serve_in_thread",
 }
 
 

@@ -62,9 +62,9 @@ LEVELS: dict[str, float] = {
     "cli": 8,
     "__main__": 9,
 }
-# `import streamstore` means the store's public API, for level 5 and above; the package gathers names from below 7.
+# `import streamstore` means the store's public API, for level 5 and above; the package gathers names from below 8.
 PUBLIC_API_LEVEL = 4
-PACKAGE_LEVEL = 7
+PACKAGE_LEVEL = 8
 
 # The only upward imports, and only inside a function or under TYPE_CHECKING: conveniences of the public API.
 LAZY_UPWARD = {

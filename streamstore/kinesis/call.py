@@ -106,7 +106,7 @@ class Call:
             stream = self.store.stream_by_id(stream_id)
         except StreamNotFoundError:
             raise errors.not_found(f"The stream of this token does not exist under account {self.account}.") from None
-        if self.service.isolate and stream.info.key[:2] != tuple(self.caller):
+        if self.service.isolate and stream.info.key[:2] != (self.account, self.caller.region):
             raise errors.not_found(f"The stream of this token does not exist under account {self.account}.")
         return stream
 

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from streamstore import StreamStoreError
 from streamstore.kinesis import errors
 from streamstore.kinesis.validation import wrong_type
-from streamstore.kinesis.values import Moment
+from streamstore.kinesis.values import Moment, RecordList
 
 CONTENT_TYPE = "application/x-amz-cbor-1.1"
 DEPTH_MAX = 64
@@ -42,11 +42,15 @@ class CborCodec:
 
     def encode(self, value: Any) -> bytes:
         """A response's body."""
+        if isinstance(records := value.get("Records"), RecordList):
+            value = {**value, "Records": list(records.maps())}
         encoded: bytes = self._cbor.dumps(value, default=self._plain)
         return encoded
 
     def _plain(self, encoder: Any, value: Any) -> None:
-        encoder.encode(self._cbor.CBORTag(_TIME_TAG, value.ms) if isinstance(value, Moment) else list(value.maps()))
+        if not isinstance(value, Moment):
+            raise TypeError(f"{type(value).__name__} has no CBOR")
+        encoder.encode(self._cbor.CBORTag(_TIME_TAG, value.ms))
 
     def blob(self, value: Any) -> bytes:
         if isinstance(value, bytes):

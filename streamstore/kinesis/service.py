@@ -46,7 +46,7 @@ class Service:
         self.faults: Faults | None = None  # a test's
         self._lock = threading.Lock()
         self._handlers: dict[str, Handler] = {}
-        self._views: dict[Caller, Store] = {}
+        self._views: dict[tuple[str, str], Store] = {}
         self._key: bytes | None = None
         self._settings: dict[int, tuple[Any, Settings]] = {}
         self._subscriptions: Subscriptions | None = None
@@ -55,6 +55,12 @@ class Service:
     def caller(self) -> Caller:
         """The caller where none is named: the store's own account and region."""
         return Caller(self.store.account, self.store.region)
+
+    def advance(self, us: int) -> None:
+        """Have the service's time run ahead: iterators expire, subscriptions end."""
+        self.clock_offset_us += us
+        if self._subscriptions is not None:
+            self._subscriptions.wake_all()
 
     def now_us(self) -> int:
         """The time as this service has it, in microseconds."""
@@ -118,12 +124,13 @@ class Service:
 
     def view(self, caller: Caller) -> Store:
         """The store as a caller sees it: the whole, or with `isolate` its own account and region."""
-        if not self.isolate or caller == self.caller:
+        key = (caller.account, caller.region)
+        if not self.isolate or key == (self.store.account, self.store.region):
             return self.store
         with self._lock:
-            if caller not in self._views:
-                self._views[caller] = self.store.view(caller.account, caller.region)
-            return self._views[caller]
+            if key not in self._views:
+                self._views[key] = self.store.view(*key)
+            return self._views[key]
 
     def log_failure(self, error: Exception) -> None:
         """Write what a client sees as an InternalFailure to the log `streamstore.kinesis`, with its traceback."""

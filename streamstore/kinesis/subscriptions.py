@@ -6,7 +6,7 @@ A door asks `poll` for the next frame; where there is none it waits for the log,
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from streamstore import Shard, Stream, StreamStoreError, native
@@ -49,6 +49,8 @@ class Subscription:
         self._greeted = False
         self._failure: ServiceError | None = None
         self.ended = False
+        self.notify: Callable[[], None] | None = None
+        """What a door that waits in its own way is woken by; called from any thread."""
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -80,8 +82,7 @@ class Subscription:
     def wait_us(self) -> int:
         """How long a door may wait for news before it polls again."""
         now_us = self._call.service.now_us()
-        due_us = min(self._beat_us + BEAT_US, self.began_us + LIFE_US)
-        return max(0, min(due_us - now_us, _SLICE_US))
+        return max(0, min(self._beat_us + BEAT_US, self.began_us + LIFE_US) - now_us)
 
     def wanted(self) -> tuple[native.Log, int]:
         """The log, and the position beyond which something would be news."""
@@ -95,7 +96,7 @@ class Subscription:
                 yield frame
             elif not self.ended:
                 log, position = self.wanted()
-                log.wait(position + 1, self.wait_us())
+                log.wait(position + 1, min(self.wait_us(), _SLICE_US))
 
     def close(self) -> None:
         """End it, from any thread: nothing more is sent."""
@@ -105,10 +106,16 @@ class Subscription:
     def fail(self, error: ServiceError) -> None:
         """Have it end with this error, from any thread."""
         self._failure = error
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the door poll again, from any thread."""
         try:
             self._stream.log(self._shard.index).wake()
         except StreamStoreError:
             self.ended = True
+        if (notify := self.notify) is not None:
+            notify()
 
     # --- what is sent -----------------------------------------------------------------------------------------------
 
@@ -180,11 +187,26 @@ class Subscriptions:
         """End all subscriptions of a consumer that was deregistered."""
         self._end(lambda key: key[:2] == (stream_id, name), f"Consumer {name} was deregistered.")
 
-    def _end(self, which: Any, text: str) -> None:
+    def _end(self, which: Callable[[tuple[int, str, int]], bool], text: str) -> None:
         with self._lock:
             found = [held for key, held in self._held.items() if which(key)]
         for held in found:
             held.fail(errors.not_found(text))
+
+    def end_all(self) -> None:
+        """End all, without an error: clients subscribe again, elsewhere."""
+        with self._lock:
+            found = list(self._held.values())
+        for held in found:
+            held.close()
+            held.wake()
+
+    def wake_all(self) -> None:
+        """Have every door look at the time again."""
+        with self._lock:
+            found = list(self._held.values())
+        for held in found:
+            held.wake()
 
     def count(self) -> int:
         """How many there are."""

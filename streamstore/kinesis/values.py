@@ -42,7 +42,8 @@ class RecordList(list[Record]):
 
 
 class Caller(NamedTuple):
-    """On whose behalf a request runs: what ARNs show."""
+    """On whose behalf a request runs: what ARNs show, and the access key that was proved, where keys are checked."""
 
     account: str
     region: str
+    key_id: str = ""

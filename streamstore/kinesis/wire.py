@@ -90,15 +90,15 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         if allow is not None:
             allow(caller, operation, checked)
         result = service.call(operation, checked, caller)
+        if isinstance(result, Subscription):
+            result.codec = codec
+            return HttpResponse(200, _headers(EVENT_STREAM), b"", result)
+        return HttpResponse(200, _headers(codec.content_type), b"" if result is None else codec.encode(result))
     except ServiceError as error:
         return failure(error, codec)
     except Exception as error:
         service.log_failure(error)
         return failure(errors.internal(), codec)
-    if isinstance(result, Subscription):
-        result.codec = codec
-        return HttpResponse(200, _headers(EVENT_STREAM), b"", result)
-    return HttpResponse(200, _headers(codec.content_type), b"" if result is None else codec.encode(result))
 
 
 def failure(error: ServiceError, codec: JsonCodec | CborCodec = _JSON) -> HttpResponse:

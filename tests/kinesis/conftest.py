@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from boto_clients import OPEN, no_retries, remote
 
 import streamstore
 from streamstore.kinesis.door import client
 from streamstore.kinesis.service import Service
 
 pytest.importorskip("boto3")
+
+
+@pytest.fixture(autouse=True)
+def closing():
+    """Leave no connection of a test behind."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
 
 
 @pytest.fixture
@@ -24,13 +33,15 @@ def service(store):
     return Service(store)
 
 
-@pytest.fixture
-def kinesis(service):
-    """A boto3 client of that service."""
-    return client(service.store, service=service, config=_no_retries())
+@pytest.fixture(params=["process", "http"])
+def kinesis(service, request):
+    """A boto3 client of that service, through either door."""
+    if request.param == "process":
+        yield client(service.store, service=service, config=no_retries())
+        return
+    pytest.importorskip("granian")
+    from streamstore.server.serving import Listening, Server
+    from streamstore.server.threads import ServerThread
 
-
-def _no_retries():
-    from botocore.config import Config
-
-    return Config(retries={"max_attempts": 0, "mode": "standard"}, parameter_validation=False)
+    with ServerThread(Server(service.store, Listening(port=0), service=service), None) as server:
+        yield remote(server.url)

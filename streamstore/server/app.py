@@ -1,0 +1,187 @@
+"""The RSGI application: bounds and deadlines for what comes in, blocking work off the loop, events as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from streamstore.aio.waiter import Ticket, waiter_of
+from streamstore.kinesis import wire
+from streamstore.kinesis.service import Service
+from streamstore.kinesis.subscriptions import Subscription
+from streamstore.kinesis.wire import HttpRequest, HttpResponse
+from streamstore.server.gate import Gate
+
+BODY_SIZE_MAX = 16 << 20  # 10 MiB of records in base64, and their keys
+BODY_SECONDS = 60.0
+HEADER_SIZE_MAX = 64 << 10
+WORKERS = 32
+HEALTH = "/healthcheck"
+
+
+class Application:
+    """One server's answers to requests. Made in any thread; called in the server's loop."""
+
+    def __init__(self, service: Service, gate: Gate, allowed_hosts: Iterable[str] = ()) -> None:
+        self.service = service
+        self.stopping = False
+        self.under_way = 0
+        self._gate = gate
+        self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="streamstore-http")
+
+    async def __call__(self, scope: Any, protocol: Any) -> None:
+        """Answer one request."""
+        if scope.proto != "http":
+            protocol.close(403)
+            return
+        self.under_way += 1
+        try:
+            await self._answer(scope, protocol)
+        finally:
+            self.under_way -= 1
+
+    async def _answer(self, scope: Any, protocol: Any) -> None:
+        headers = _headers(scope)
+        if (refusal := self._refusal(scope, headers)) is not None:
+            _plain(protocol, *refusal)
+            return
+        body = await _body(protocol, headers)
+        if body is None:
+            _plain(protocol, 413, "the body is too large, or took too long")
+            return
+        request = HttpRequest(scope.method, scope.path, scope.query_string, headers, body)
+        loop = asyncio.get_running_loop()
+        response = await loop.run_in_executor(
+            self._workers, wire.answer, self.service, request, self._gate.who, self._gate.allow
+        )
+        if response.subscription is None:
+            _send(protocol, response)
+        else:
+            await self._stream(protocol, response, response.subscription)
+
+    def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
+        """What is said before a body is read, or to a health check."""
+        if sum(map(len, headers)) + sum(map(len, headers.values())) > HEADER_SIZE_MAX:
+            return 431, "headers too large"
+        if not self._known_host(headers.get("host", "")):
+            return 421, "this server does not answer for that host: see --allow-host"
+        if self.stopping:
+            return 503, "stopping"
+        if scope.method == "GET" and scope.path == HEALTH:
+            return 200, "ok"
+        return None
+
+    def _known_host(self, host: str) -> bool:
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        name = name.strip("[]").lower()
+        if name == "localhost" or name.endswith(".localhost") or name in self._allowed:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    async def _stream(self, protocol: Any, response: HttpResponse, subscription: Subscription) -> None:
+        """Send a subscription's frames until it ends or the client goes. Waiting costs no thread."""
+        loop = asyncio.get_running_loop()
+        waiter = waiter_of(self.service.store.attachment)
+        gone = asyncio.ensure_future(protocol.client_disconnect())
+        transport = protocol.response_stream(response.status, response.headers)
+        try:
+            while not gone.done():
+                # Before it is asked: what comes between the question and the wait must not be slept through.
+                ticket = Ticket([subscription.wanted()])
+                subscription.notify = functools.partial(_wake, loop, ticket)
+                frame = await loop.run_in_executor(self._workers, subscription.poll)
+                if frame is not None:
+                    await transport.send_bytes(frame)
+                elif subscription.ended:
+                    return
+                else:
+                    waiter.register(ticket)
+                    try:
+                        seconds = subscription.wait_us() / 1_000_000
+                        await asyncio.wait({ticket.future, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        waiter.forget(ticket)
+        except Exception:
+            # The client went away in the middle of a frame: nobody is left to be told.
+            if not gone.done():
+                gone.cancel()
+        finally:
+            gone.cancel()
+            subscription.close()
+
+    async def drain(self, seconds: float) -> bool:
+        """Refuse what is new, end subscriptions, and wait for what is under way; False where some did not end."""
+        self.stopping = True
+        self.service.subscriptions.end_all()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self.under_way and loop.time() < until:
+            await asyncio.sleep(0.01)
+        return not self.under_way
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _headers(scope: Any) -> dict[str, str]:
+    """By lower-case name; those that come twice are joined, as signatures want them."""
+    headers: dict[str, str] = {}
+    for name, value in scope.headers.items():
+        lower = name.lower()
+        headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+    if scope.authority and "host" not in headers:
+        headers["host"] = scope.authority
+    return headers
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ticket: Ticket) -> None:
+    loop.call_soon_threadsafe(_resolve, ticket)
+
+
+def _resolve(ticket: Ticket) -> None:
+    if not ticket.future.done():
+        ticket.future.set_result(None)
+
+
+async def _body(protocol: Any, headers: dict[str, str]) -> bytes | None:
+    """The request's body; None where it is too large or does not come."""
+    length = headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > BODY_SIZE_MAX:
+        return None
+    try:
+        return await asyncio.wait_for(_collect(protocol), BODY_SECONDS)
+    except (asyncio.TimeoutError, RuntimeError):
+        return None
+
+
+async def _collect(protocol: Any) -> bytes | None:
+    chunks, size = [], 0
+    async for chunk in protocol:
+        size += len(chunk)
+        if size > BODY_SIZE_MAX:
+            return None
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _send(protocol: Any, response: HttpResponse) -> None:
+    if response.body:
+        protocol.response_bytes(response.status, response.headers, response.body)
+    else:
+        protocol.response_bytes(response.status, [*response.headers, ("content-length", "0")], b"")
+
+
+def _plain(protocol: Any, status: int, text: str) -> None:
+    body = json.dumps({"status": text}).encode()
+    protocol.response_bytes(status, [("content-type", "application/json")], body)
