@@ -199,6 +199,10 @@ class Store:
         with self._lock:
             self._streams.pop(info.id, None)
         self._purge(stream, info)
+        # What queues and consumers of it knew goes with it; after a crash in between, at their next opening.
+        for other in list(self.catalog.refresh().streams.values()):
+            if other.extra.get("of") == info.id:
+                self._delete(self._stream(other))
 
     def annotation(self, name: str) -> Any:
         """The value that `annotate` last gave that name, in any process; None where none did. Not to be changed."""
@@ -288,6 +292,14 @@ class Store:
         from streamstore.queue import attach
 
         attach.delete(self, name)
+
+    # --- consumers --------------------------------------------------------------------------------------------------
+
+    def list_consumers(self, stream: str) -> list[str]:
+        """The names of a stream's consumers, sorted. Raises StreamNotFoundError."""
+        from streamstore import consumer
+
+        return consumer.names(self, self.stream(stream))
 
     # --- the whole --------------------------------------------------------------------------------------------------
 

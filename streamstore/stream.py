@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
@@ -34,6 +34,9 @@ from streamstore.native import PutResult, PutResults, Record
 from streamstore.reader import Reader
 from streamstore.shard import Shard
 from streamstore.values import LogOptions, LogState, PutEntry
+
+if TYPE_CHECKING:
+    from streamstore.consumer import Consumer
 
 
 class StreamHome(Protocol):
@@ -435,6 +438,12 @@ class Stream:
                 found.sort(key=lambda record: record.arrival_us)
                 found = found[-n:]
         return found
+
+    def consumer(self, name: str, start: Any = "TRIM_HORIZON") -> Consumer:
+        """A member of a named consumer: goes on where that committed, or begins at `start`; members share shards."""
+        from streamstore import consumer
+
+        return consumer.open_consumer(self._home, self, name, start)  # type: ignore[arg-type]
 
     # --- clearing ---------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ LEVELS: dict[str, float] = {
     "store": 4,
     "opening": 4.5,
     "backup": 4.6,  # the whole directory: beside the store, over its public API and its logs
+    "inner": 4.5,  # streams of the store's own, for what queues and consumers know
     "queue": 5,
     "consumer": 5,
     "producer": 5,
@@ -72,6 +73,7 @@ LAZY_UPWARD = {
     ("store", "queue"): "store.queue() and store.create_queue()",
     ("store", "kinesis"): "store.boto3_client()",
     ("stream", "consumer"): "stream.consumer()",
+    ("store", "consumer"): "store.list_consumers()",
 }
 
 C_MODULES = {"_core", "_hot"}

@@ -374,6 +374,25 @@ def test_queues_over_one_stream_are_independent(store):
     assert store.list_streams() == ["clicks"]
 
 
+def test_a_queue_goes_on_through_reshards(store):
+    """Children come after their parents, so keys stay in order, and nothing is left out or comes twice."""
+    stream = store.create_stream("clicks", 2)
+    queue = store.create_queue("late", "clicks")
+    number = 0
+    for count in (4, 1, 3):
+        for _ in range(30):
+            stream.put_record(b"%d" % number, str(number % 7))
+            number += 1
+        stream.update_shard_count(count)
+    stream.put_record(b"%d" % number, str(number % 7))
+    found = [int(body) for body in bodies(queue)]
+    assert sorted(found) == list(range(91))
+    for key in range(7):
+        of_key = [value for value in found if value % 7 == key]
+        assert of_key == sorted(of_key)
+    assert queue.qsize() == 0
+
+
 def test_a_queue_is_deleted_with_its_stream(store):
     """Its name is free again, and what it had is gone."""
     store.queue("jobs").put(1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streamstore import iterators, limits, retention, routing, settings
+from streamstore import inner, limits, retention, routing, settings
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, StreamExistsError, StreamNotFoundError
 from streamstore.events import StreamInfo
 from streamstore.queue import events
@@ -40,17 +40,17 @@ def own(store: Store, name: str, options: Mapping[str, Any]) -> Engine:
     """
     check_name(name)
     wanted = _wanted(options)
-    inner = _find(store, name)
-    if inner is None:
-        inner = _create(store, name, _own_stream(store, name, options), True, wanted, {})
-    found = QueueSettings.from_map(inner.extra[SETTINGS])
+    kept = _find(store, name)
+    if kept is None:
+        kept = _create(store, name, _own_stream(store, name, options), True, wanted, {})
+    found = QueueSettings.from_map(kept.extra[SETTINGS])
     for key, value in wanted.items():
         if getattr(found, key) != value:
             raise InvalidArgumentError(
                 f"the queue {name!r} is there with {key}={getattr(found, key)!r}, not {value!r}: "
                 "leave the option out, or change it with configure()"
             )
-    return _engine(store, name, inner)
+    return _engine(store, name, kept)
 
 
 def over(store: Store, name: str, stream: str, options: Mapping[str, Any]) -> Engine:
@@ -60,39 +60,34 @@ def over(store: Store, name: str, stream: str, options: Mapping[str, Any]) -> En
     info = store.stream(stream).info
     if _find(store, name) is not None:
         raise StreamExistsError(f"the queue {name!r} exists already")
-    starts = _starts(store, stream, options.get("start", "LATEST"))
+    starts = inner.starts(store.stream(stream), options.get("start", "LATEST"))
     return _engine(store, name, _create(store, name, info, False, wanted, starts))
 
 
 def existing(store: Store, name: str) -> Engine:
     """The engine of a queue that is there. Raises StreamNotFoundError."""
-    inner = _find(store, check_name(name))
-    if inner is None:
+    kept = _find(store, check_name(name))
+    if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
-    return _engine(store, name, inner)
+    return _engine(store, name, kept)
 
 
 def names(store: Store) -> list[str]:
     """The queues of the store's account and region, sorted."""
-    state = store.catalog.refresh()
-    return sorted(
-        name[len(PREFIX) :]
-        for account, region, name in state.streams
-        if name.startswith(PREFIX) and (account, region) == (store.account, store.region)
-    )
+    return inner.names(store, PREFIX)
 
 
 def delete(store: Store, name: str) -> None:
     """Delete a queue, and its stream where that is its own."""
-    inner = _find(store, check_name(name))
-    if inner is None:
+    kept = _find(store, check_name(name))
+    if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
-    found = QueueSettings.from_map(inner.extra[SETTINGS])
+    found = QueueSettings.from_map(kept.extra[SETTINGS])
     if found.owned:
-        # A crash in between leaves a queue without a stream, which the next delete, or own(), meets and removes.
-        store.delete_stream_of(found.stream_id)
-    store.delete_stream_of(inner.id)
-    store.parts.pop(f"queue {inner.id}", None)
+        store.delete_stream_of(found.stream_id)  # and what is kept about it
+    else:
+        store.delete_stream_of(kept.id)
+    store.parts.pop(f"queue {kept.id}", None)
 
 
 def configure(store: Store, name: str, options: Mapping[str, Any]) -> None:
@@ -101,10 +96,10 @@ def configure(store: Store, name: str, options: Mapping[str, Any]) -> None:
     for fixed in ("codec", "key_order"):
         if fixed in changed:
             raise InvalidArgumentError(f"{fixed} is chosen when a queue is made")
-    inner = _find(store, name)
-    if inner is None:
+    kept = _find(store, name)
+    if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
-    store.stream_by_id(inner.id).annotate(SETTINGS, lambda present: {**present, **changed})
+    store.stream_by_id(kept.id).annotate(SETTINGS, lambda present: {**present, **changed})
 
 
 def purge(engine: Engine) -> int:
@@ -151,7 +146,11 @@ def _wanted(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _find(store: Store, name: str) -> StreamInfo | None:
-    return store.catalog.refresh().streams.get((store.account, store.region, PREFIX + name))
+    kept = inner.find(store, PREFIX + name)
+    if kept is None or kept.extra["of"] in store.catalog.refresh().keys or store.attachment.read_only:
+        return kept
+    store.delete_stream_of(kept.id)  # a crash in the middle of a delete left it
+    return None
 
 
 def _own_stream(store: Store, name: str, options: Mapping[str, Any]) -> StreamInfo:
@@ -178,45 +177,12 @@ def _create(
     store: Store, name: str, stream: StreamInfo, owned: bool, wanted: Mapping[str, Any], starts: Mapping[int, Any]
 ) -> StreamInfo:
     chosen = QueueSettings(stream_id=stream.id, stream=stream.name, owned=owned, starts=dict(starts), **wanted)
-    inner = settings.new_stream(
-        (store.account, store.region, name),
-        shard_count=2,
-        retention_hours=limits.RETENTION_HOURS_MAX,
-        # Receives are never synced, and shown to other processes at once; who needs more syncs by itself.
-        durability="interval" if stream.durability == "interval" else "process",
-        max_record_size=limits.JOURNAL_RECORD_SIZE_MAX,
-        segment_size=None,
-    )
-    inner = replace(
-        inner,
-        name=PREFIX + name,
-        retention_us=retention.FOREVER,
-        compact_after_us=-1,
-        extra={"owner": "queue", SETTINGS: chosen.to_map()},
-    )
-    return store.catalog.create(inner, exist_ok=True)
+    return inner.create(store, PREFIX + name, stream, 2, {"owner": "queue", SETTINGS: chosen.to_map()})
 
 
-def _starts(store: Store, stream: str, start: Any) -> dict[int, tuple[int, int]]:
-    if start == "TRIM_HORIZON":
-        return {}
-    found = store.stream(stream)
-    starts = {}
-    for shard in found.shards():
-        log = found.log(shard.index)
-        state = log.state()
-        position, records = state.tail, state.record_count
-        if start != "LATEST":
-            position = iterators.resolve(iterators.Start("TIME", iterators.time_us(start, "start")), log).position
-            first = log.read(position, 0, 1, 4 * limits.KIB)[0]
-            records = first[0].ordinal - 1 if first else records
-        starts[shard.index] = (position, records)
-    return starts
-
-
-def _engine(store: Store, name: str, inner: StreamInfo) -> Engine:
-    found = QueueSettings.from_map(inner.extra[SETTINGS])
-    inner_stream = store.stream_by_id(inner.id)
+def _engine(store: Store, name: str, kept: StreamInfo) -> Engine:
+    found = QueueSettings.from_map(kept.extra[SETTINGS])
+    inner_stream = store.stream_by_id(kept.id)
     stream = store.stream_by_id(found.stream_id)
 
     def info() -> StreamInfo | None:
@@ -230,12 +196,12 @@ def _engine(store: Store, name: str, inner: StreamInfo) -> Engine:
             found,
             store.attachment,
             lambda: inner_stream.log(DELIVERIES),
-            lambda start: store.catalog.publish("trim", inner, starts={DELIVERIES: start}),
+            lambda start: store.catalog.publish("trim", kept, starts={DELIVERIES: start}),
             Source(stream, info, found.starts, forever=found.owned),
             stream.durability,
         )
         engine.explain = inner_stream.explain
-        engine.trimmer = Trimmer(engine, stream, lambda: inner_stream.log(COPIES), inner, store.catalog)
+        engine.trimmer = Trimmer(engine, stream, lambda: inner_stream.log(COPIES), kept, store.catalog)
         return engine
 
-    return store.part(f"queue {inner.id}", make)
+    return store.part(f"queue {kept.id}", make)

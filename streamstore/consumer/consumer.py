@@ -1,0 +1,344 @@
+"""A named consumer: reads a stream from where it committed, together with whoever consumes under the same name.
+
+Every shard is read by one member at a time. A member's death frees its shards, because the kernel frees the byte that
+its process holds; a member with more than its share gives shards up when it commits.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from streamstore import clock, inner, iterators, limits, native
+from streamstore.consumer.state import Group, Member, Place, event
+from streamstore.errors import ClosedError, InvalidArgumentError, InvalidTypeError, StreamNotFoundError
+from streamstore.events import StreamInfo
+from streamstore.journal import Journal
+from streamstore.native import Record
+
+if TYPE_CHECKING:
+    from streamstore.store import Store
+    from streamstore.stream import Stream
+
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}\Z")
+_LOOK_US = 500_000
+_numbers = itertools.count(1)
+
+
+class Lag(NamedTuple):
+    """How far the commits are behind the tail: records, bytes, and the age of the oldest record not committed."""
+
+    records: int
+    bytes: int
+    seconds: float
+
+
+def open_consumer(store: Store, stream: Stream, name: str, start: Any) -> Consumer:
+    """What stream.consumer(name) gives."""
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"a consumer name is a str, not {type(name).__name__}")
+    if not _NAME.match(name):
+        raise InvalidArgumentError(f"{name!r} is no consumer name: 1 to 128 of the characters a-z A-Z 0-9 _ . -")
+    info = stream.info
+    full = f"{_prefix(info)}{name}"
+    kept = inner.find(store, full)
+    if kept is None:
+        starts = inner.starts(stream, start)
+        kept = inner.create(store, full, info, 1, {"owner": "consumer", "consumer": {"starts": starts}})
+    return Consumer(store, stream, name, kept)
+
+
+def names(store: Store, stream: Stream) -> list[str]:
+    """The consumers of a stream, sorted."""
+    return inner.names(store, _prefix(stream.info))
+
+
+def _prefix(info: StreamInfo) -> str:
+    return f"consumer/{info.id}/"
+
+
+class Consumer:
+    """A member of a named consumer, as an iterator and context manager. One thread uses it; any may call `close`.
+
+    Records come from the shards that this member holds, in order within each, children after their parents.
+    """
+
+    def __init__(self, store: Store, stream: Stream, name: str, kept: StreamInfo) -> None:
+        self.name = name
+        self._store = store
+        self._stream = stream
+        self._kept = kept
+        own = store.stream_by_id(kept.id)
+        self._journal = Journal(
+            lambda: own.log(0), Group, lambda at: store.catalog.publish("trim", kept, starts={0: at})
+        )
+        self._closed = False
+        self._after_fork()
+        native.watch_fork(self)
+
+    def _after_fork(self) -> None:
+        # A child is another member; what its parent read is the parent's to commit.
+        self._member: Member | None = None
+        self._reached: dict[int, Place] = {}
+        self._round = 0
+        self._turn = 0
+        self._looked_us = 0
+        self._pending: Iterator[Record] = iter(())
+        self._pending_shard = -1
+        self._last: Record | None = None
+
+    def __enter__(self) -> Consumer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Consumer {self.name!r} of {self._stream.name!r}>"
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Record]:
+        """Records for ever, waiting for each; commits nothing. Ends when the consumer is closed."""
+        while True:
+            try:
+                record = self.next()
+            except ClosedError:
+                if self._closed:
+                    return
+                raise
+            if record is not None:
+                yield record
+
+    def next(self, timeout: float | None = None) -> Record | None:
+        """The next record of the shards that this member holds, or None where `timeout` seconds passed first.
+
+        Raises ClosedError, CorruptRangeError, StreamNotFoundError.
+        """
+        self._settle_last()
+        found = next(self._pending, None)
+        if found is None:
+            self._pending = iter(self._poll(iterators.timeout_us(timeout)))
+            found = next(self._pending, None)
+        self._last = found
+        return found
+
+    def _settle_last(self) -> None:
+        # What was handed out before counts as processed once somebody asks for more, or commits.
+        if self._last is not None:
+            record = self._last
+            self._reached[self._pending_shard] = Place(record.next_position, record.ordinal, record.epoch)
+            self._last = None
+
+    def _poll(self, timeout_us: int) -> list[Record]:
+        until_us = -1 if timeout_us < 0 else clock.monotonic_us() + timeout_us
+        while True:
+            self._check()
+            seen = self._store.attachment.watch()
+            shards = self._held()
+            for step in range(len(shards)):
+                shard = shards[(self._turn + step) % len(shards)]
+                if records := self._read(shard):
+                    self._turn += step + 1
+                    self._pending_shard = shard
+                    return records
+            left_us = limits.WAIT_SLICE_US if until_us < 0 else until_us - clock.monotonic_us()
+            if left_us <= 0:
+                return []
+            self._store.attachment.wait(seen, min(left_us, limits.WAIT_SLICE_US))
+
+    def _read(self, shard: int) -> list[Record]:
+        log = self._stream.log(shard)
+        place = self._reached[shard]
+        records, following, _, _, status, begin, end = log.read(
+            place.position, 0, limits.READ_CHUNK_RECORDS, limits.READ_CHUNK_SIZE
+        )
+        if status and not records:
+            if status & 0xFF == native.TRIMMED:
+                state = log.state()
+                self._reached[shard] = Place(state.start, state.start_record_count, 0)
+                return self._read(shard)
+            error = self._stream.read_failure(log, iterators.Place(place.position, place.epoch), status, begin, end)
+            self._reached[shard] = Place(end, place.ordinal, place.epoch)  # raised once; what follows is behind it
+            raise error
+        if not records:
+            self._reached[shard] = place._replace(position=max(place.position, following))
+        return records
+
+    # --- who reads what ---------------------------------------------------------------------------------------------
+
+    def _held(self) -> list[int]:
+        """The shards that this member holds and reads; looks after shares every half second."""
+        now_us = clock.monotonic_us()
+        if self._member is None or now_us - self._looked_us > _LOOK_US:
+            self._looked_us = now_us
+            self._balance()
+        return list(self._reached)
+
+    def _balance(self) -> None:
+        with self._journal.lock:
+            member = self._join()
+            while True:
+                self._journal.refresh()
+                group = self._journal.state
+                gone = self._dead(group)
+                wanted = self._readable(group)
+                mine = [shard for shard in wanted if group.holders.get(shard) == member]
+                free = [shard for shard in wanted if shard not in group.holders]
+                more = free[: max(0, group.share(member, wanted) - len(mine))]
+                if gone:
+                    said = event("leave", gone)
+                elif more:
+                    said = event("take", member, more)
+                else:
+                    break
+                self._journal.append(said)
+            self._follow(group, mine)
+
+    def _join(self) -> Member:
+        if self._member is None:
+            attachment = self._store.attachment
+            slot = attachment.info()["slot"]
+            generation = next(item["generation"] for item in attachment.processes() if item["slot"] == slot)
+            self._member = (slot << 32 | generation, next(_numbers))
+            self._journal.open()
+            while not self._journal.append(event("join", self._member)):
+                continue
+        return self._member
+
+    def _dead(self, group: Group) -> Member | None:
+        alive = {
+            item["slot"] << 32 | item["generation"] for item in self._store.attachment.processes() if item["alive"]
+        }
+        return next((member for member in group.members if member[0] not in alive), None)
+
+    def _readable(self, group: Group) -> list[int]:
+        """The shards that may be read now: not consumed to their end, all parents consumed to theirs."""
+        info = self._store.catalog.refresh().streams.get(self._stream.info.key)
+        if info is None or info.id != self._stream.info.id:
+            raise StreamNotFoundError(f"the stream {self._stream.name!r} was deleted")
+        lineage = info.lineage
+        done = set()
+        for index in lineage.indexes():
+            closed, place = lineage[index].closed, group.places.get(index)
+            if closed is not None and place is not None and place.ordinal >= closed.records:
+                done.add(index)
+        return [
+            index for index in lineage.indexes() if index not in done and done.issuperset(lineage.living_parents(index))
+        ]
+
+    def _follow(self, group: Group, mine: list[int]) -> None:
+        """Read what is held from where it was committed; what is not held any more is not read on."""
+        if group.round != self._round:
+            self._round = group.round
+            self._reached, self._pending, self._last = {}, iter(()), None
+        for shard in [shard for shard in self._reached if shard not in mine]:
+            del self._reached[shard]
+            if shard == self._pending_shard:
+                self._pending, self._last = iter(()), None
+        for shard in mine:
+            if shard not in self._reached:
+                self._reached[shard] = group.places.get(shard) or self._first(shard)
+
+    def _first(self, shard: int) -> Place:
+        start = self._kept.extra["consumer"]["starts"].get(shard)
+        if start is not None:
+            return Place(start[0], start[1], 0)
+        state = self._stream.log(shard).state()
+        return Place(state.start, state.start_record_count, 0)
+
+    @property
+    def shard_ids(self) -> list[str]:
+        """The shards that this member reads."""
+        return [self._stream.log(shard).shard_id for shard in self._reached]
+
+    # --- committing -------------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Everything handed out so far is done: nobody gets it again. Durable at return, whatever the stream is.
+
+        Shards beyond this member's share are given up now. What was handed out of a shard that was lost meanwhile (by
+        `reset`) is not committed. Raises ClosedError, StoreFullError.
+        """
+        self._check()
+        self._settle_last()
+        if self._member is None:
+            return
+        with self._journal.lock:
+            while True:
+                self._journal.refresh()
+                group = self._journal.state
+                places = {shard: list(place) for shard, place in self._reached.items()}
+                if self._journal.append(event("commit", self._member, places, self._round)):
+                    break
+            group = self._journal.state
+            mine = [shard for shard in self._readable(group) if group.holders.get(shard) == self._member]
+            spare = mine[group.share(self._member, self._readable(group)) :]
+            if spare and self._journal.append(event("release", self._member, spare)):
+                mine = [shard for shard in mine if shard not in spare]
+            self._follow(self._journal.state, mine)
+            tail = self._journal.tail
+        self._journal.sync(tail)
+        self._looked_us = 0  # children of a shard that is done may be read now
+
+    def reset(self, to: Any = "TRIM_HORIZON") -> None:
+        """Go on from a start (as stream.read takes it) for every member; durable at return. Commits that are under
+        way elsewhere count no more.
+        """
+        self._check()
+        found = inner.starts(self._stream, to)
+        if not found:
+            for shard in self._stream.shards():
+                state = self._stream.log(shard.index).state()
+                found[shard.index] = (state.start, state.start_record_count)
+        places = {shard: [position, ordinal, 0] for shard, (position, ordinal) in found.items()}
+        with self._journal.lock:
+            self._journal.open()
+            while not self._journal.append(event("reset", places)):
+                continue
+            tail = self._journal.tail
+        self._journal.sync(tail)
+        self._looked_us = 0
+
+    def lag(self) -> Lag:
+        """How far the commits of all members are behind the tails of all shards."""
+        self._check()
+        with self._journal.lock:
+            self._journal.open()
+            self._journal.refresh()
+            places = dict(self._journal.state.places)
+        records = size = 0
+        oldest_us = clock.now_us()
+        for shard in self._stream.shards():
+            log = self._stream.log(shard.index)
+            state = log.state()
+            place = places.get(shard.index) or self._first(shard.index)
+            if state.record_count > place.ordinal:
+                records += state.record_count - max(place.ordinal, state.start_record_count)
+                size += state.tail - max(place.position, state.start)
+                first = log.read(max(place.position, state.start), 0, 1, 4 * limits.KIB)[0]
+                oldest_us = min(oldest_us, first[0].arrival_us if first else oldest_us)
+        return Lag(records, size, max(0, clock.now_us() - oldest_us) / 1_000_000 if records else 0.0)
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._closed:
+            raise ClosedError(f"the consumer {self.name!r} is closed")
+
+    def close(self) -> None:
+        """Give up its shards, committing nothing. A wait in another thread ends. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._member is None or self._store.closed:
+            return
+        with self._journal.lock:
+            while not self._journal.append(event("leave", self._member)):
+                continue
+        self._store.attachment.wake()

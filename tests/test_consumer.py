@@ -1,0 +1,189 @@
+"""Named consumers: what was committed is not seen again, shards are shared, a dead member's come free."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+import streamstore
+from streamstore import errors
+from streamstore.consumer.state import Group, event
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@pytest.fixture
+def store(tmp_path):
+    with streamstore.open(tmp_path / "s", durability="process") as made:
+        yield made
+
+
+def take(consumer, count, timeout=5):
+    return [record.data for _ in range(count) if (record := consumer.next(timeout)) is not None]
+
+
+def put(stream, *bodies):
+    for body in bodies:
+        stream.put_record(body, body.decode())
+
+
+def test_a_consumer_goes_on_where_it_committed(tmp_path):
+    """What was handed out and not committed comes again, after a reopen too."""
+    with streamstore.open(tmp_path / "s") as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a", b"b", b"c", b"d")
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 2) == [b"a", b"b"]
+            consumer.commit()
+            assert take(consumer, 1) == [b"c"]
+    with streamstore.open(tmp_path / "s") as store, store.stream("clicks").consumer("billing") as consumer:
+        assert take(consumer, 2) == [b"c", b"d"]
+        assert consumer.next(timeout=0) is None
+    assert (tmp_path / "s").is_dir()
+
+
+def test_names_are_independent(store):
+    """Each name has its own place; a new one begins where it is told."""
+    stream = store.create_stream("clicks")
+    put(stream, b"old")
+    with stream.consumer("all") as everything, stream.consumer("new", start="LATEST") as late:
+        put(stream, b"fresh")
+        assert take(everything, 2) == [b"old", b"fresh"]
+        assert take(late, 1) == [b"fresh"]
+    assert store.list_consumers("clicks") == ["all", "new"]
+    assert store.list_streams() == ["clicks"]
+
+
+def test_members_share_the_shards(store):
+    """With a second member the first gives up half at its next commit; together they read everything once."""
+    stream = store.create_stream("clicks", 4)
+    bodies = [b"%d" % number for number in range(200)]
+    put(stream, *bodies)
+    with stream.consumer("billing") as one, stream.consumer("billing") as two:
+        seen = take(one, 40)
+        assert len(one.shard_ids) == 4
+        assert two.next(timeout=0) is None
+        one.commit()
+        assert len(one.shard_ids) == 2
+        deadline = time.monotonic() + 20
+        while len(seen) < 200 and time.monotonic() < deadline:
+            for consumer in (one, two):
+                seen += take(consumer, 50, timeout=0)
+                consumer.commit()
+            two._looked_us = 0
+        assert sorted(seen) == sorted(bodies)
+        assert set(one.shard_ids).isdisjoint(two.shard_ids)
+        assert one.lag() == (0, 0, 0.0)
+
+
+def _consume(path, pipe):
+    with streamstore.open(path) as store:
+        consumer = store.stream("clicks").consumer("billing")
+        record = consumer.next(timeout=60)
+        pipe.send(record.data)
+        signal.pause()
+
+
+def test_a_killed_members_shards_come_free(tmp_path):
+    """Its uncommitted records come again to the next member, without a timeout to wait for."""
+    path = tmp_path / "s"
+    with streamstore.open(path, durability="process") as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        ours, theirs = SPAWN.Pipe()
+        process = SPAWN.Process(target=_consume, args=(path, theirs), daemon=True)
+        process.start()
+        assert ours.recv() == b"a"
+        with stream.consumer("billing") as consumer:
+            assert consumer.next(timeout=0.6) is None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            assert take(consumer, 1, timeout=30) == [b"a"]
+
+
+def test_lag_counts_what_is_not_committed(store):
+    """Records, bytes and the age of the oldest."""
+    stream = store.create_stream("clicks", 2)
+    put(stream, b"a", b"b", b"c")
+    with stream.consumer("billing") as consumer:
+        assert consumer.lag().records == 3
+        take(consumer, 2)
+        assert consumer.lag().records == 3
+        consumer.commit()
+        lag = consumer.lag()
+        assert lag.records == 1
+        assert lag.bytes > 0
+        assert lag.seconds >= 0
+
+
+def test_a_reset_goes_back_or_forward(store):
+    """For every member; a commit that was under way does not undo it."""
+    stream = store.create_stream("clicks")
+    put(stream, b"a", b"b")
+    with stream.consumer("billing") as one, stream.consumer("billing") as two:
+        assert take(one, 2) == [b"a", b"b"]
+        two.reset("TRIM_HORIZON")
+        one.commit()
+        one._looked_us = 0
+        assert take(one, 2) == [b"a", b"b"]
+        one.reset("LATEST")
+        assert one.next(timeout=0) is None
+        put(stream, b"c")
+        assert take(one, 1) == [b"c"]
+
+
+def test_children_are_read_after_their_parents(store):
+    """A reshard is followed; a child's records come once the parent is committed to its end."""
+    stream = store.create_stream("clicks")
+    put(stream, b"a", b"b")
+    with stream.consumer("billing") as consumer:
+        assert take(consumer, 1) == [b"a"]
+        stream.update_shard_count(2)
+        put(stream, b"c", b"d")
+        assert take(consumer, 1) == [b"b"]
+        assert consumer.next(timeout=0) is None
+        consumer.commit()
+        assert sorted(take(consumer, 2)) == [b"c", b"d"]
+
+
+def test_wrong_use_has_its_own_error(store):
+    """Names, starts, and use after close."""
+    stream = store.create_stream("clicks")
+    for name, error in ((7, errors.InvalidTypeError), ("a/b", errors.InvalidArgumentError)):
+        with pytest.raises(error):
+            stream.consumer(name)
+    with pytest.raises(errors.InvalidArgumentError):
+        stream.consumer("x", start="SOMEWHERE")
+    consumer = stream.consumer("x")
+    consumer.close()
+    consumer.close()
+    for call in (consumer.next, consumer.commit, consumer.lag, consumer.reset):
+        with pytest.raises(errors.ClosedError):
+            call()
+    assert list(consumer) == []
+    store.delete_stream("clicks")
+    assert not store.catalog.refresh().streams
+
+
+def test_a_group_is_the_same_after_a_snapshot():
+    """Commits count for the holder in the present round alone."""
+    group = Group()
+    one, two = (5, 1), (6, 2)
+    for said in (event("join", one), event("join", two), event("take", one, [0, 1]), event("take", two, [2])):
+        group.fold(said)
+    group.fold(event("commit", one, {0: [64, 3, 9], 2: [64, 3, 9]}, 0))
+    assert list(group.places) == [0]
+    again = Group()
+    again.fold(group.snapshot())
+    assert vars(again) == vars(group)
+    group.fold(event("reset", {0: [0, 0, 0]}))
+    group.fold(event("commit", one, {0: [640, 30, 9]}, 0))
+    assert group.places[0].position == 0
+    group.fold(event("leave", one))
+    assert (group.holders, group.members) == ({2: two}, [two])
+    with pytest.raises(errors.FormatVersionError):
+        group.fold(event("later"))
