@@ -11,6 +11,8 @@ import lz4.block
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model import format as v1
+from model import packed
 
 import streamstore
 from streamstore import compaction, errors
@@ -323,3 +325,20 @@ def test_what_a_killed_compaction_left_is_removed_by_the_next(tmp_path):
         compact(stream)
         assert sorted(os.listdir(directory)) == ["000000000004.seg", "000000000005.seg"]
         assert content(stream.read()) == before
+
+
+def test_the_second_implementation_reads_what_was_compacted(tmp_path):
+    """Every frame, block and number of the file is as docs/format.md says."""
+    with streamstore.open(tmp_path) as store:
+        stream = filled(store, count=1500, roll_every=400)
+        expected = [(record.data, record.sequence_number) for record in stream.read()][:1500]
+        compact(stream)
+        info = stream.log(0).segments()[0]
+        directory = store.attachment.stream_directory(stream.info.id)
+        with open(os.path.join(directory, "0", f"{info.ordinal:012d}.seg"), "rb") as file:
+            header, frames, _ = packed.decode_packed(file.read())
+        assert (header.base, header.copied_end) == (info.base, info.end)
+        found = [
+            (each.data, v1.sequence_number(each.epoch, each.position, 0)) for each in frames if each.type == v1.DATA
+        ]
+        assert found == expected

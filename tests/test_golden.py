@@ -81,6 +81,8 @@ def test_the_core_decodes_each_golden_frame_as_the_model_does(name):
     for path in sorted((GOLDEN / name).glob("*.seg")):
         header, frames, _ = v1.decode_segment(path.read_bytes())
         assert frames
+        if header.incompat & v1.COMPACTED:
+            continue  # no frame stands by itself there: it is read by the log's own way below
         for frame in frames:
             raw = path.read_bytes()[v1.SEGMENT_HEADER_SIZE + frame.position - header.base :]
             found, kind = Core.decode(raw, frame.position, header.base_ordinal, header.salt)

@@ -54,6 +54,9 @@ def example() -> str:
         if frame.position in (frames[0].position, frames[8].position):
             lines += dump.dump_frame(data, offset, frame)
         offset += frame.size
+    data = cases.compacted().files["000000000002.seg"]
+    block = dump.dump_block(data, v1.SEGMENT_HEADER_SIZE)[0]
+    lines += ["", "streams/1/0/000000000002.seg, compacted", *dump.dump_header(data), *block]
     return "\n".join(["```text", *lines, "```"])
 
 

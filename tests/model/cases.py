@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgpack
 
 from model import format as v1
+from model import packed
 
 STORE_ID = b"golden store 001"
 OTHER_STORE_ID = b"golden store 002"
@@ -206,9 +207,28 @@ def encrypted() -> Case:
     return Case("encrypted", "records under a data key", _logged([(header, frames)]), frames)
 
 
+def compacted() -> Case:
+    """Two segments joined into one of blocks: many small frames over two epochs, one longer than a block, and a last
+    block that does not shrink. The one that goes on behind them is as ever.
+    """
+    shard = Shard()
+    first = shard.segment()
+    frames = [shard.frame(b"a record that repeats", key=b"user-%d" % (n % 3)) for n in range(40)]
+    shard.segment(epoch=EPOCH + 60_000_000)
+    frames += [shard.frame(b"a record of the second segment", key=b"k") for _ in range(3)]
+    frames.append(shard.frame(b"long " * 14_000, key=b"k", attributes=ATTRIBUTES))
+    frames.append(shard.frame(bytes((n * n * 97 + n * 31) % 251 for n in range(40)), key=b"noise"))
+    header = v1.replace(first, ordinal=2, epoch=shard.epoch)
+    joined = [v1.replace(frame, ordinal=n + 1) for n, frame in enumerate(frames)]
+    third = shard.segment(epoch=EPOCH + 120_000_000)
+    later = [shard.frame(b"active", key=b"k")]
+    files = {_name(2): packed.encode_packed(header, joined), **_logged([(third, later)])}
+    return Case("compacted", "two segments joined into one of blocks", files, joined + later)
+
+
 def all_cases() -> list[Case]:
     """Every case, in the order of the document."""
-    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied(), sealed(), encrypted()]
+    return [clean(), torn_body(), torn_header(), epoch(), close(), cut(), copied(), sealed(), encrypted(), compacted()]
 
 
 def store_files() -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from model import format as v1
+from model import packed
 
 MANIFEST_FIELDS = [
     ("magic", 8),
@@ -49,7 +50,30 @@ INDEX_FIELDS = [
     ("records in it", 8),
 ]
 INDEX_ENTRY_FIELDS = [("  position", 8), ("  arrival, us", 8), ("  records before it", 8)]
-_HEX = ("magic", "salt", "check", "store id", "zero")
+SPARE_FIELDS = [
+    ("end", 8),
+    ("records", 8),
+    ("last arrival, us", 8),
+    ("last frame's position", 8),
+    ("index offset", 8),
+    ("blocks", 4),
+    ("epochs", 4),
+    ("index check", 8),
+]
+BLOCK_FIELDS = [
+    ("check", 8),
+    ("position", 8),
+    ("raw size", 4),
+    ("stored size", 4),
+    ("flags", 4),
+    ("key id", 4),
+    ("nonce", 12),
+    ("tag", 16),
+    ("zero", 4),
+]
+MARK_FIELDS = [("  position", 8), ("  arrival, us", 8), ("  records before it", 8), ("  file offset", 8)]
+RUN_FIELDS = [("  position", 8), ("  epoch", 8)]
+_HEX = ("nonce", "tag", "index check", "magic", "salt", "check", "store id", "zero")
 
 
 def _line(offset: int, data: bytes, says: str) -> Iterator[str]:
@@ -79,6 +103,16 @@ def dump_header(data: bytes) -> list[str]:
     """The segment header, its zeros in one line."""
     size = int.from_bytes(data[124:128], "little")
     check = v1.SEGMENT_CHECK
+    if data[12] & v1.COMPACTED:
+        end = v1.SEGMENT_SPARE + sum(width for _, width in SPARE_FIELDS)
+        return [
+            *_fields(data, 0, SEGMENT_FIELDS),
+            *(_line(128, data[128 : 128 + size], "description (msgpack)") if size else ()),
+            f"{128 + size:6d}  ... {v1.SEGMENT_SPARE - 128 - size} zero bytes",
+            *_fields(data, v1.SEGMENT_SPARE, SPARE_FIELDS),
+            f"{end:6d}  ... {check - end} zero bytes",
+            *_line(check, data[check : check + 8], f"check: XXH3-64 of bytes 0 to {check}, seed 0"),
+        ]
     return [
         *_fields(data, 0, SEGMENT_FIELDS),
         *(_line(128, data[128 : 128 + size], "description (msgpack)") if size else ()),
@@ -131,8 +165,42 @@ def dump_index(data: bytes, offset: int) -> list[str]:
     return ["--- index trailer", *_fields(data, offset, fields)]
 
 
+def dump_block(data: bytes, offset: int) -> tuple[list[str], int]:
+    """One block of a compacted segment, and where the next one stands."""
+    raw_size, stored_size, flags = (
+        int.from_bytes(data[offset + at : offset + at + 4], "little") for at in (16, 20, 24)
+    )
+    frames, size = packed.decode_block(data[offset:], int.from_bytes(data[80:88], "little"))
+    kind = "LZ4" if flags & packed.LZ4 else "as they are"
+    begin = offset + packed.BLOCK_HEADER_SIZE
+    lines = [
+        f"--- block of {len(frames)} frames, {raw_size} bytes, positions {frames[0].position} to "
+        f"{frames[-1].position + frames[-1].size}",
+        *_fields(data, offset, BLOCK_FIELDS),
+        *_line(begin, data[begin : begin + stored_size], f"the frames, {kind}"),
+    ]
+    if begin + stored_size < offset + size:
+        lines += _line(begin + stored_size, data[begin + stored_size : offset + size], "pad")
+    return lines, offset + size
+
+
+def dump_packed(data: bytes) -> list[str]:
+    """A whole compacted segment: header, blocks, index."""
+    lines, offset = dump_header(data), v1.SEGMENT_HEADER_SIZE
+    index, blocks, runs = (
+        int.from_bytes(data[v1.SEGMENT_SPARE + at : v1.SEGMENT_SPARE + at + size], "little")
+        for at, size in ((32, 8), (40, 4), (44, 4))
+    )
+    while offset < index:
+        block, offset = dump_block(data, offset)
+        lines += block
+    return [*lines, "--- index", *_fields(data, index, MARK_FIELDS * blocks + RUN_FIELDS * runs)]
+
+
 def dump_segment(data: bytes) -> list[str]:
     """A whole segment file: header, frames, and what follows the last frame that holds."""
+    if data[12] & v1.COMPACTED:
+        return dump_packed(data)
     header, frames, zero = v1.decode_segment(data)
     lines = dump_header(data)
     offset = v1.SEGMENT_HEADER_SIZE

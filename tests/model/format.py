@@ -22,6 +22,8 @@ CONTROL_MAGIC = b"SSCTL\x1a\x0d\x0a"
 MANIFEST_SIZE = 64
 SEGMENT_HEADER_SIZE = 4096
 SEGMENT_CHECK = SEGMENT_HEADER_SIZE - 8
+SEGMENT_SPARE = 3968
+COMPACTED = 1  # the incompat feature of one segment
 DESCRIPTION_SIZE_MAX = 3840
 CONTROL_HEADER_SIZE = 4096
 CONTROL_ENTRY_SIZE = 320
@@ -122,6 +124,7 @@ class SegmentHeader:
     previous_end: int = 0  # 0: the base, the only value of version 1
     version: int = VERSION
     incompat: int = 0
+    spare: bytes = b""  # behind the description: of a compacted segment, what its blocks hold
 
     def encode(self) -> bytes:
         head = _SEGMENT.pack(
@@ -143,7 +146,7 @@ class SegmentHeader:
             self.floor_arrival_us,
             len(self.description),
         )
-        covered = (head + self.description).ljust(SEGMENT_CHECK, b"\0")
+        covered = ((head + self.description).ljust(SEGMENT_SPARE, b"\0") + self.spare).ljust(SEGMENT_CHECK, b"\0")
         return covered + _word(checksum(covered))
 
 
@@ -164,7 +167,7 @@ def decode_segment_header(data: bytes) -> SegmentHeader:
         raise AbsentError if _never_committed(head) else DamagedError("segment header")
     values = _SEGMENT.unpack(head[:128])
     version, incompat = values[1:3]
-    if version != VERSION or incompat:
+    if version != VERSION or incompat & ~COMPACTED:
         raise UnknownError(f"segment version {version}, incompat {incompat:#x}")
     store_id, stream_id, shard, ordinal, base, previous_end, base_ordinal, epoch, salt, created_us = values[3:13]
     map_size, copied_end, floor_arrival_us, description_size = values[13:]
@@ -194,6 +197,9 @@ def decode_segment_header(data: bytes) -> SegmentHeader:
         floor_arrival_us,
         head[128 : 128 + description_size],
         previous_end,
+        version,
+        incompat,
+        head[SEGMENT_SPARE:SEGMENT_CHECK].rstrip(b"\0") and head[SEGMENT_SPARE:SEGMENT_CHECK],
     )
 
 
@@ -325,6 +331,10 @@ def encode_segment(header: SegmentHeader, frames: Iterable[Frame], tail: int = 1
 def decode_segment(data: bytes) -> tuple[SegmentHeader, list[Frame], bool]:
     """(header, frames up to the first that does not hold, whether zeros alone follow them)."""
     header = decode_segment_header(data)
+    if header.incompat & COMPACTED:
+        from model import packed
+
+        return packed.decode_packed(data)
     frames: list[Frame] = []
     position = header.base
     while True:
