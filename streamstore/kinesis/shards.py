@@ -137,9 +137,8 @@ def _keep(info: StreamInfo, filtered: Request) -> Callable[[int], bool]:
 
 
 def made_ms(info: StreamInfo, index: int) -> int:
-    """When a shard was made. A child's numbers start above the clock at its making."""
-    floor = info.lineage[index].epoch_floor
-    return (info.created_us if index < info.uniform else max(floor, info.created_us)) // 1000
+    """From when on a shard takes records, as near as is kept: behind the last that its parents took."""
+    return max(info.lineage[index].arrival_floor_us, info.created_us) // 1000
 
 
 def _open_at(info: StreamInfo, index: int, ms: int) -> bool:
