@@ -84,6 +84,11 @@ RECOVERY = [
     Row("touch", "recovery", "first read and first put of a shard after kill -9, large store", "s", at_most(0.2), 1024),
     Row("touch.flat", "recovery", "first touch after kill -9, large store over small store", "x", at_most(2), 1024),
 ]
+BACKUP = [
+    Row("snapshot", "recovery", "snapshot by hard links, large store, one shard", "s", at_most(2), 1024),
+    Row("verify", "recovery", "verify, large store, cold; reading its files", bar=at_least(0.5), record_bytes=1024),
+    Row("seek.time", "recovery", "seek by time, warm, in the large store", "s", at_most(1e-3), 1024),
+]
 MEMORY = [
     Row(
         "memory.write",
@@ -122,4 +127,6 @@ QUEUES = [
     for name in RIVAL_QUEUES
     for what, title in (("put", "put"), ("get", "take or read back"))
 ]
-ROWS = {row.id: row for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *MEMORY, *SCALE, *QUEUES]}
+ROWS = {
+    row.id: row for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *BACKUP, *MEMORY, *SCALE, *QUEUES]
+}

@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import streamstore
 from streamstore import errors
+from streamstore.compaction import Compactor
 
 
 def data_of(path: Path, name: str = "clicks") -> list[bytes]:
@@ -235,8 +237,37 @@ def test_a_kill_leaves_nothing_that_passes_for_a_store(store, tmp_path, verb):
     assert step > 15
 
 
+def reshard(store: streamstore.Store, stream: streamstore.Stream) -> None:
+    """Split the widest of few shards, merge two of many."""
+    lineage = store.catalog.find(stream.info.key).lineage
+    if len(lineage.open) < 5:
+        low, high, index = max((lineage[index].hash_range + (index,) for index in lineage.open), key=_width)
+        stream.split_shard(f"shardId-{index:012d}", (low + high) // 2)
+    else:
+        stream.merge_shards(*(f"shardId-{index:012d}" for index in lineage.open[1:3]))
+    time.sleep(0.01)
+
+
+def maintain(store: streamstore.Store, stream: streamstore.Stream) -> None:
+    """Trim half of every shard and compact what is sealed of the rest."""
+    for index in stream.written():
+        log = stream.log(index)
+        state = log.state()
+        place = log.seek(state.start + (state.tail - state.start) // 2)
+        store.catalog.publish("trim", stream.info, starts={index: place})
+        log.trim(place)
+        Compactor(rate=0).compact(log, now_us=1 << 60, after_us=0, size_max=1 << 22)
+    time.sleep(0.005)
+
+
+def make_and_delete(store: streamstore.Store, stream: streamstore.Stream) -> None:
+    """Another stream comes and goes."""
+    store.create_stream("other").put_record(b"x", "k")
+    store.delete_stream("other")
+
+
 def test_snapshots_while_everything_goes_on(store, tmp_path):
-    """With four writers, a trimmer and a deleter: a prefix of each shard that has all acknowledged before the call."""
+    """With writers, a trimmer that compacts, a resharder, a deleter: prefixes that have all acknowledged before."""
     stream = store.create_stream("clicks", 2, durability="process", segment_size=131072)
     stop = threading.Event()
     acknowledged = [0] * 4
@@ -254,25 +285,13 @@ def test_snapshots_while_everything_goes_on(store, tmp_path):
         stream.put_record(b"%d %d " % (writer, number) + bytes(800), f"writer-{writer}")
         acknowledged[writer] = number
 
-    def trim() -> None:
-        for index in range(2):
-            log = stream.log(index)
-            state = log.state()
-            place = log.seek(state.start + (state.tail - state.start) // 2)
-            store.catalog.publish("trim", stream.info, starts={index: place})
-            log.trim(place)
-        stop.wait(0.002)
-
-    def make_and_delete() -> None:
-        store.create_stream("other").put_record(b"x", "k")
-        store.delete_stream("other")
-
     threads = [threading.Thread(target=guarded, args=(write, writer)) for writer in range(4)]
-    threads += [threading.Thread(target=guarded, args=(work,)) for work in (trim, make_and_delete)]
+    others = (maintain, reshard, make_and_delete)
+    threads += [threading.Thread(target=guarded, args=(work, store, stream)) for work in others]
     for thread in threads:
         thread.start()
     try:
-        for turn in range(12):
+        for turn in range(4):
             stop.wait(0.05)
             before = list(acknowledged)
             store.snapshot(tmp_path / f"copy{turn}")
@@ -284,18 +303,23 @@ def test_snapshots_while_everything_goes_on(store, tmp_path):
     assert not failures
 
 
+def _width(shard: tuple[int, int, int]) -> int:
+    return shard[1] - shard[0]
+
+
 def check_prefixes(path: Path, acknowledged: list[int]) -> None:
-    """Each writer's records are without a hole up to at least what it had acknowledged."""
-    for read_only in (True, False):
-        with streamstore.open(path, create=False, read_only=read_only) as copy:
-            numbers: dict[int, list[int]] = {writer: [] for writer in range(4)}
-            for record in copy.stream("clicks").read():
-                writer, number, _ = record.data.split(b" ", 2)
-                numbers[int(writer)].append(int(number))
-    for writer, seen in numbers.items():
-        assert seen == list(range(seen[0], seen[0] + len(seen))) if seen else True
-        # its newest ones may have been trimmed only if all of them were
-        assert not seen or seen[-1] >= acknowledged[writer]
+    """What a writer put into a shard is there without a hole, up to at least what it had acknowledged."""
+    with streamstore.open(path, create=False) as copy:
+        seen: dict[tuple[int, str], list[int]] = {}
+        for record in copy.stream("clicks").read():
+            writer, number, _ = record.data.split(b" ", 2)
+            seen.setdefault((int(writer), record.shard_id), []).append(int(number))
+    assert streamstore.verify(path).damage == []
+    for numbers in seen.values():  # what stood before was trimmed
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    for writer, number in enumerate(acknowledged):
+        newest = [numbers[-1] for (who, _), numbers in seen.items() if who == writer]
+        assert not newest or max(newest) >= number
 
 
 # ---- restore ----

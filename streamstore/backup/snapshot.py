@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streamstore import clock, events, native
+from streamstore import clock, events, limits, native
 from streamstore.backup import layout
 from streamstore.backup.assembly import Assembly, storage_errors
 from streamstore.backup.capture import CapturedLog, Placement, capture_log
@@ -80,7 +80,8 @@ def _assemble(
     _require_outside(store.path, target)
     with Assembly(target) as assembly, storage_errors(assembly.path):
         state = store.catalog.refresh()
-        infos, next_id, floor = list(state.streams.values()), state.next_id, state.epoch_floor
+        next_id, floor = state.next_id, state.epoch_floor
+        infos = sorted(state.streams.values(), key=lambda info: limits.STREAM_NAME.match(info.name) is not None)
         placement = Placement(assembly, new_id)
         logs: dict[int, list[CapturedLog]] = {}
         for info in list(_with_progress(infos, progress)):
