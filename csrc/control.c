@@ -292,6 +292,7 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
     header->incarnation = hinted ? old.header->incarnation + 1 : ss_wait_wall_us();
     header->hints_complete = hinted && old.header->hints_complete;
     set_anchors(header, hinted ? old.header : NULL);
+    atomic_store(&header->maintained_us, hinted ? atomic_load(&old.header->maintained_us) : 0);
     if (hinted && atomic_load(&old.header->epoch_counter) <= FRAME_EPOCH_MAX)
         atomic_store(&header->epoch_counter, atomic_load(&old.header->epoch_counter));
     if ((status = reserve(&made, old_entries ? old_entries : 1)) != SS_OK)

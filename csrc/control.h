@@ -36,6 +36,7 @@ typedef struct {
     _Atomic uint32_t log_count;
     _Atomic uint32_t log_capacity;       /* entries that have disk blocks */
     uint64_t boot;                       /* which boot the anchors are of; 0 = not known */
+    _Atomic uint64_t maintained_us;      /* when maintenance last went through; 0 = never */
     _Alignas(64) _Atomic uint32_t watch; /* event word: something became visible somewhere */
 } ss_control_header;
 _Static_assert(sizeof(ss_control_header) <= SS_CONTROL_HEADER_SIZE, "the header fits its page");

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "file.h"
+#include "killpoint.h"
 #include "log.h"
 #include "record.h"
 #include "scan.h"
@@ -33,6 +34,7 @@ static ss_status unlink_before(ss_log *log, uint64_t position, uint64_t *freed)
             ss_file_close(fd);
         }
         status = ss_file_unlink(log->store->root, name);
+        SS_KILLPOINT("trim-unlinked");
         if (ss_status_code(status) == SS_NOT_FOUND)
             status = SS_OK; /* another process trims too */
         else if (status == SS_OK)
@@ -53,19 +55,22 @@ ss_status ss_log_trim(ss_log *log, uint64_t position, uint64_t *bytes_freed)
         status = SS_READ_ONLY;
     else if ((status = ss_log_ready(log)) == SS_OK && (status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
         ss_control_entry *entry = log->entry;
-        uint64_t before;
+        uint64_t before, start = atomic_load(&entry->start);
         if (position % 8 || position > atomic_load(&entry->tail))
             status = SS_INVALID;
-        else if (position > atomic_load(&entry->start) &&
-                 (status = ss_log_seek_records_before(log, position, &before)) == SS_OK) {
+        else if (position > start && (status = ss_log_seek_records_before(log, position, &before)) == SS_OK) {
             atomic_store(&entry->start_record_count, before);
             /* readers turn away before a file goes */
             atomic_store_explicit(&entry->start, position, memory_order_release);
-            /* A log whose files are gone still has this durable end: the next segment begins there. */
+            SS_KILLPOINT("trim-started");
+        }
+        ss_log_unlock(log);
+        /* Files go without the lock: to free the blocks of a large one takes the file system a while. At the start
+         * itself too: who trimmed to there may have died before its files went. */
+        if (status == SS_OK && position >= start) {
             status = unlink_before(log, position, &freed);
             ss_log_table_drop_before(log, position);
         }
-        ss_log_unlock(log);
     }
     if (status == SS_OK)
         *bytes_freed = freed;

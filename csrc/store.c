@@ -193,6 +193,23 @@ ss_status ss_store_clock_accept(ss_store *store)
     return status;
 }
 
+void ss_store_maintained_set(ss_store *store, uint64_t when_us)
+{
+    if (ss_store_enter(store) != SS_OK)
+        return;
+    atomic_store(&store->control.header->maintained_us, when_us);
+    ss_store_leave(store);
+}
+
+uint64_t ss_store_maintained(ss_store *store)
+{
+    if (ss_store_enter(store) != SS_OK)
+        return 0;
+    uint64_t when_us = atomic_load(&store->control.header->maintained_us);
+    ss_store_leave(store);
+    return when_us;
+}
+
 ss_status ss_store_reserve(ss_store *store)
 {
     ss_status status = ss_store_enter(store);

@@ -76,6 +76,9 @@ uint64_t ss_store_epoch_counter(ss_store *store);
 ss_status ss_store_clock(ss_store *store, uint64_t *wall_us, int64_t *jump_us);
 /* Take the wall clock as it is now for right, in every process. */
 ss_status ss_store_clock_accept(ss_store *store);
+/* When maintenance last went through the store, in any process: for those who take turns, and for people. */
+void ss_store_maintained_set(ss_store *store, uint64_t when_us);
+uint64_t ss_store_maintained(ss_store *store);
 /* Make the file that a full disk spends, where it is missing; SS_FULL where there is no space for it. */
 ss_status ss_store_reserve(ss_store *store);
 /* What the first opener of a store needs to know of a log in it, where the store was put together file by file: how

@@ -5,6 +5,7 @@ Bad values raise plain ValueError and TypeError here; the callers above turn the
 
 from __future__ import annotations
 
+import ctypes
 import math
 import time
 from datetime import datetime, timedelta, timezone
@@ -73,3 +74,31 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def is_synchronised() -> bool:
+    """Does the kernel say that something (NTP, a hypervisor) keeps the wall clock right? False where it cannot tell."""
+    try:
+        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+    except (OSError, AttributeError):
+        return False
+    state = _Timex()  # modes 0: read only
+    return adjtimex(ctypes.byref(state)) not in (-1, _TIME_ERROR) and not state.status & _STA_UNSYNC
+
+
+_TIME_ERROR = 5
+_STA_UNSYNC = 0x40
+
+
+class _Timex(ctypes.Structure):
+    """struct timex as far as it is looked at, with room for the rest."""
+
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("frequency", ctypes.c_long),
+        ("maximum_error", ctypes.c_long),
+        ("estimated_error", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )

@@ -67,3 +67,15 @@ QUEUE_RECEIVES_MAX = 1_000
 QUEUE_SEGMENT_SIZE = 16 * MIB
 QUEUE_HELD_MAX = 10_000
 QUEUE_REASON_CHARACTERS_MAX = 500
+
+# Bytes of the lock file that stand for locks of the whole store; below them are those of the core.
+HOLD_MAINTENANCE = (1 << 21) + 16
+HOLD_GRANTS = (1 << 21) + 17
+
+# Maintenance goes through once a minute, more often only where records are kept for less than a quarter of an hour.
+MAINTENANCE_EVERY_US = 60_000_000
+MAINTENANCE_FIRST_AFTER_US = 5_000_000
+# A purge that nobody finished within this is finished by whoever maintains the store.
+PURGE_AFTER_US = 60_000_000
+# Positions in one trim event: it must fit into what the catalog keeps in reserve.
+TRIM_EVENT_SHARDS = 1_000

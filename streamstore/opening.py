@@ -23,12 +23,14 @@ def open(
     account: str = "000000000000",
     region: str = "us-east-1",
     sync_interval: float = 0.1,
+    maintenance: bool = True,
 ) -> Store:
     """Open the store in a directory, making it where there is none (unless create=False or read_only=True).
 
     `durability` is the default for new streams: "sync", "interval" (synced every `sync_interval` seconds) or
-    "process". Account and region are the view: streams of other ones are not seen. Raises StoreNotFoundError,
-    FormatVersionError, ForeignFileError, StorageError, InvalidArgumentError, InvalidTypeError.
+    "process". Account and region are the view: streams of other ones are not seen. A thread in the background drops
+    what is past retention, unless maintenance=False (then it is for `store.maintain` or `streamstore maintain`). Raises
+    StoreNotFoundError, FormatVersionError, ForeignFileError, StorageError, InvalidArgumentError, InvalidTypeError.
     """
     options = {
         "durability": durability,
@@ -36,6 +38,7 @@ def open(
         "account": account,
         "region": region,
         "sync_interval": sync_interval,
+        "maintenance": bool(maintenance),
     }
     settings.check_options(options)
     try:

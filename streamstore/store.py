@@ -20,6 +20,7 @@ from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
+from streamstore.maintenance import Caretaker, Report, Rounds
 from streamstore.stream import Stream
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Store:
         )
         self.catalog = Catalog(self.attachment)
         self.clock = retention.TrustedClock(self._jump_us)
+        self.rounds = Rounds(self)
+        self.caretaker: Caretaker | None = None
+        if options["maintenance"] and not options["read_only"]:
+            self.caretaker = Caretaker(self)
+            self.attachment.on_open = self.caretaker.start
         native.watch_fork(self)
 
     def __enter__(self) -> Store:
@@ -313,7 +319,20 @@ class Store:
         """Sync what is unsynced and let go: every wait ends at once, every later call raises ClosedError. Safe to
         call twice.
         """
+        if self.caretaker is not None:
+            self.caretaker.stop()
         self.attachment.close()
+
+    def maintain(self, *, accept_clock: bool = False) -> Report:
+        """Go through the store once: drop what is past retention, end slow segments, finish what crashes left.
+
+        One process does it at a time (`busy` in the report where another one is at it). While the wall clock stands
+        an hour or more off the boot clock nothing is trimmed; `accept_clock` says that it is right. Durable at return.
+        Raises ReadOnlyError, ClosedError; all other trouble is told in `problems` of the report.
+        """
+        if self.attachment.read_only:
+            raise ReadOnlyError(f"{self.path} is open read-only")
+        return self.rounds.run(accept_clock=accept_clock)
 
     def snapshot(
         self, target: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None

@@ -44,6 +44,7 @@ LEVELS: dict[str, float] = {
     "door": 2.6,  # puts to them
     "stream": 3,
     "stats": 3.5,
+    "maintenance": 3.8,
     "store": 4,
     "opening": 4.5,
     "backup": 4.6,  # the whole directory: beside the store, over its public API and its logs

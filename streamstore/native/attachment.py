@@ -14,6 +14,7 @@ from streamstore import errors, limits
 from streamstore._core import ffi, lib
 from streamstore.native.border import call, fields, listing, wait
 from streamstore.native.fork import watch_fork
+from streamstore.native.hold import Hold
 from streamstore.native.log import Log
 from streamstore.native.retained import RetainedLog
 from streamstore.native.unsealing import Unsealer, Unsealers
@@ -39,6 +40,8 @@ class Attachment:
         self.read_only = read_only
         self.generation = 0
         self.closed = False
+        self.on_open: Callable[[], None] | None = None
+        """Called after each opening, also by a forked child."""
         self._create = create
         self._sync_interval_us = sync_interval_us
         self._pointer: Any = None
@@ -52,7 +55,12 @@ class Attachment:
         """The open store of the core. Raises ClosedError, and whatever opening raises."""
         if self.closed:
             raise errors.ClosedError(f"{self.path}: the store is closed")
-        return self._pointer if self._pointer is not None else self._attach()
+        if self._pointer is not None:
+            return self._pointer
+        pointer = self._attach()
+        if self.on_open is not None:
+            self.on_open()
+        return pointer
 
     def _attach(self) -> Any:
         with self._lock:
@@ -150,6 +158,21 @@ class Attachment:
     def accept_clock(self) -> None:
         """Take the wall clock as it is now for right, in every process."""
         call("accepting the clock", lib.ss_store_clock_accept, self.pointer)
+
+    def maintained(self) -> int:
+        """When maintenance last went through the store, in any process; 0 for never."""
+        return int(lib.ss_store_maintained(self.pointer))
+
+    def set_maintained(self, when_us: int) -> None:
+        """Say that it went through now."""
+        lib.ss_store_maintained_set(self.pointer, when_us)
+
+    def hold(self, byte: int, *, wait: bool = False) -> Hold | None:
+        """Take one of the store's locks (limits.HOLD_...) until the Hold is released or the process dies.
+
+        None where another one has it, unless it is to `wait`; a thread of this process counts as another one.
+        """
+        return Hold.take(os.path.join(self.path, "lock"), byte, wait=wait)
 
     def make_reserve(self) -> None:
         """Make the file that a full disk spends, where it is missing. Raises StoreFullError."""

@@ -1,0 +1,76 @@
+"""The thread that makes the rounds in the background: ends with its store, and keeps nothing alive."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import Protocol
+
+from streamstore import clock, limits, native
+from streamstore.errors import ClosedError, StreamStoreError
+from streamstore.maintenance.rounds import Report, Rounds
+
+_log = logging.getLogger("streamstore")
+
+
+class Home(Protocol):
+    """What the caretaker asks of its store."""
+
+    path: str
+    attachment: native.Attachment
+    rounds: Rounds
+
+
+class Caretaker:
+    """One daemon thread a store. Processes take turns: who comes while a round is recent leaves it at that."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = weakref.ref(home)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.last: Report | None = None
+        """What the latest round of this thread did; None before the first."""
+        native.watch_fork(self)
+
+    def start(self) -> None:
+        """Start the thread unless it runs, or was stopped."""
+        if self._thread is None and not self._stop.is_set():
+            self._thread = threading.Thread(target=self._run, name="streamstore-maintenance", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread: at once, or after the log that it is at."""
+        self._stop.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        self._thread = None
+
+    def _after_fork(self) -> None:
+        # Threads stay with the parent: the child starts its own when it opens the store again.
+        self._thread = None
+        stopped, self._stop = self._stop.is_set(), threading.Event()
+        if stopped:
+            self._stop.set()
+
+    def _run(self) -> None:
+        wait_us = limits.MAINTENANCE_FIRST_AFTER_US
+        told = ""
+        while not self._stop.wait(wait_us / 1e6):
+            home = self._home()
+            if home is None or home.attachment.closed:
+                return
+            try:
+                wait_us = home.rounds.every_us()
+                if clock.now_us() - home.attachment.maintained() >= wait_us * 9 // 10:
+                    self.last = home.rounds.run(self._stop.is_set)
+                problems = "; ".join(self.last.problems) if self.last else ""
+            except ClosedError:
+                return
+            except StreamStoreError as error:
+                problems, wait_us = str(error), limits.MAINTENANCE_EVERY_US
+            if problems and problems != told:  # once, not once a minute
+                _log.warning("maintenance of %s: %s", home.path, problems)
+            told = problems
+            del home  # while it waits the thread keeps no store from being dropped

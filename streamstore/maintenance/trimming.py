@@ -1,0 +1,143 @@
+"""Files whose records are past retention go, a segment at a time; slow shards get new segments in time for that.
+
+Knows one stream at a time. What it saw of a log it remembers, so that a log at which nothing is due is not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from itertools import islice
+from typing import NamedTuple
+
+from streamstore import limits, native
+from streamstore.catalog import Catalog
+from streamstore.events import StreamInfo
+from streamstore.lineage import Node
+from streamstore.retention import HOUR_US
+from streamstore.stream import Stream
+from streamstore.values import LogState
+
+ROLL_AFTER_MAX_US = 24 * HOUR_US
+ROLL_SHARE = 8
+"""A segment is ended once its first record has lived for this part of its time."""
+_LOOK_SIZE = 4096
+_NEVER = 1 << 63
+
+
+class Trimmed(NamedTuple):
+    """What one look at a stream freed."""
+
+    bytes: int = 0
+    rolled: int = 0
+    expired: int = 0
+
+
+class _Seen(NamedTuple):
+    """The log needs no look before the horizon passes `next_us`, or the time to roll `oldest_us` (0: any time)."""
+
+    next_us: int
+    oldest_us: int
+
+
+class Trimmer:
+    """Trims the streams of one store. One thread at a time; `stop` is asked between logs."""
+
+    def __init__(self, catalog: Catalog, stop: Callable[[], bool]) -> None:
+        self._catalog = catalog
+        self._stop = stop
+        self._seen: dict[tuple[int, int], _Seen] = {}
+
+    def trim(self, stream: Stream, info: StreamInfo, now_us: int, kept_us: int) -> Trimmed:
+        """Drop what is past, by a time that is believed. Raises StreamNotFoundError, StoreFullError, StorageError."""
+        if kept_us < 0:
+            return Trimmed()
+        horizon = max(0, now_us - kept_us)
+        roll_before = now_us - min(kept_us // ROLL_SHARE, ROLL_AFTER_MAX_US)
+        expired = self._expire(stream, info, horizon)
+        starts: dict[int, int] = {}
+        rolled = freed = 0
+        for index in stream.written():
+            if self._stop():
+                break
+            if not self._is_due(info, index, horizon, roll_before):
+                continue
+            log = stream.log(index)
+            rolled += self._roll_if_old(log, roll_before)
+            position, leftover = self._look(info.id, log, now_us, horizon)
+            freed += leftover
+            if position:
+                starts[index] = position
+        return Trimmed(freed + self.publish(stream, info, starts), rolled, expired)
+
+    def publish(self, stream: Stream, info: StreamInfo, starts: Mapping[int, int]) -> int:
+        """Let each of these logs begin at its position, and drop the files before it; returns the bytes freed."""
+        freed = 0
+        items = iter(starts.items())
+        while part := dict(islice(items, limits.TRIM_EVENT_SHARDS)):
+            # Published before a file goes: whoever opens the store next must not take what is gone for damage.
+            self._catalog.publish("trim", info, starts=part)
+            freed += sum(stream.log(index).trim(position) for index, position in part.items())
+        return freed
+
+    def _is_due(self, info: StreamInfo, index: int, horizon: int, roll_before: int) -> bool:
+        lineage = info.lineage
+        if index not in lineage or lineage[index].expired:
+            return False
+        seen = self._seen.get((info.id, index))
+        return seen is None or seen.next_us < horizon or seen.oldest_us < roll_before
+
+    def _roll_if_old(self, log: native.Log, roll_before: int) -> int:
+        held = log.held()
+        oldest = self._oldest(log, held)
+        if not oldest or oldest >= roll_before or held.closed:
+            return 0
+        log.roll()
+        return 1
+
+    @staticmethod
+    def _oldest(log: native.Log, held: LogState) -> int:
+        """When the first record of the active segment arrived; 0 where it has none."""
+        if held.segment_base >= held.visible:
+            return 0
+        records = native.Log.read(log, held.segment_base, 0, 1, _LOOK_SIZE)[0]  # also where retention hides it
+        return records[0].arrival_us if records else 0
+
+    def _look(self, stream_id: int, log: native.Log, now_us: int, horizon: int) -> tuple[int, int]:
+        """(where to trim, or 0; bytes freed of what an earlier trim left) of one log, which is seen from now on."""
+        key, freed = (stream_id, log.shard_index), 0
+        held, segments = log.held(), log.live_segments()
+        if key not in self._seen and held.start > native.FIRST_POSITION:
+            freed = log.trim(held.start)
+        past = [segment.base for segment in segments[1:] if segment.floor_arrival_us < horizon]
+        ahead = [segment.floor_arrival_us for segment in segments[1:] if segment.floor_arrival_us >= horizon]
+        # What an empty active segment will hold comes later than now.
+        oldest = _NEVER if held.closed else self._oldest(log, held) or now_us
+        self._seen[key] = _Seen(min(ahead, default=_NEVER), oldest)
+        return (past[-1] if past and past[-1] > held.start else 0), freed
+
+    def _expire(self, stream: Stream, info: StreamInfo, horizon: int) -> int:
+        """Closed shards of which nothing is kept leave the listings, then their files go."""
+        lineage = info.lineage
+        gone = [index for index, node in lineage.changed.items() if _is_past(node, horizon)]
+        for at in range(0, len(gone), limits.TRIM_EVENT_SHARDS):
+            self._catalog.publish("expire", info, shards=gone[at : at + limits.TRIM_EVENT_SHARDS])
+        expired = {*gone, *(index for index, node in lineage.changed.items() if node.expired)}
+        for index in expired.intersection(stream.written()) if expired else ():
+            self._drop(stream, info.id, index)
+        return len(gone)
+
+    def _drop(self, stream: Stream, stream_id: int, index: int) -> None:
+        """Remove the files of a shard whose records are gone by the catalog."""
+        shutil.rmtree(os.path.join(stream.attachment.stream_directory(stream_id), str(index)), ignore_errors=True)
+        self._seen.pop((stream_id, index), None)
+
+    def forget(self, stream_id: int) -> None:
+        """A stream is gone, or is to be looked at again as if for the first time."""
+        for key in [key for key in self._seen if key[0] == stream_id]:
+            del self._seen[key]
+
+
+def _is_past(node: Node, horizon: int) -> bool:
+    return node.closed is not None and not node.expired and node.closed.arrival_us < horizon
