@@ -287,6 +287,12 @@ class Store:
 
         return queue.over(self, name, stream, options)
 
+    def open_queue(self, name: str, codec: Any = None) -> Queue:
+        """The queue of that name, which must be there. Raises StreamNotFoundError."""
+        from streamstore.queue import queue
+
+        return queue.existing(self, name, codec)
+
     def list_queues(self) -> list[str]:
         """The names of the queues of this account and region, sorted."""
         from streamstore.queue import attach

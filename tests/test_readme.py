@@ -52,9 +52,10 @@ def test_the_python_of_a_document_runs(path, workplace):
     found = documents.python_to_run(path)
     if not found:
         pytest.skip("no Python block to run")
-    (workplace / path.with_suffix(".py").name).write_text(documents.script(path, found), encoding="utf-8")
+    program = f"{path.stem}_document.py"  # not queue.py, which a module of Python's own is called
+    (workplace / program).write_text(documents.script(path, found), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", path.with_suffix(".py").name],
+        [sys.executable, "-W", "error", program],
         cwd=workplace, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -32,6 +32,7 @@ VERBS = {
     "import": "transfer:import_verb",
     "snapshot": "backup:snapshot",
     "restore": "backup:restore",
+    "queue": "queue.command:queue",
     "serve": "serve:serve",
     "demo": "demo.command:demo",
 }

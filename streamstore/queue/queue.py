@@ -380,6 +380,11 @@ def _until(timeout: float | None) -> int | None:
 
 def _reopen(store: Store, name: str, codec: Any) -> Queue:
     """A Queue out of a pickle."""
+    return existing(store, name, codec)
+
+
+def existing(store: Store, name: str, codec: Any = None) -> Queue:
+    """What store.open_queue(name) gives."""
     return Queue.of(store, name, codec, attach.existing(store, name))
 
 
