@@ -14,6 +14,8 @@ from command_line import run
 
 import streamstore
 from streamstore import errors
+from streamstore.backup import packed as backup_packed
+from streamstore.compaction import Compactor
 
 
 @pytest.fixture
@@ -225,6 +227,54 @@ def test_all_at_once(place):
     overwrite(segments(place)[1], 6000, b"DAMAGE")
     segments(place, 1)[1].unlink()
     repaired(place, before)
+
+
+@pytest.fixture
+def packed(place: Path) -> Path:
+    """The store with all its sealed segments compacted into one file a shard."""
+    with streamstore.open(place) as store:
+        stream = store.stream("clicks")
+        for index in range(2):
+            log = stream.log(index)
+            log.roll()
+            log.sync()
+            Compactor(rate=0).compact(log, now_us=1 << 60, after_us=0, size_max=1 << 24)
+            assert next(segment.packed for segment in log.segments() if segment.live)
+    assert streamstore.verify(place).damage == []
+    return place
+
+
+@pytest.mark.parametrize("blocks", [(0,), (2,), (1, 2), (-1,)])
+def test_damaged_blocks_of_a_compacted_segment_become_a_known_gap(packed, blocks):
+    """What stands in other blocks stays as it was."""
+    before = records(packed)
+    path = segments(packed)[0]
+    offsets = [mark.offset for mark in backup_packed.marks(path.read_bytes())]
+    assert len(offsets) > 4
+    for block in blocks:
+        overwrite(path, offsets[block] + 80, b"DAMAGE")
+    lost = sum(each["records_lost"] for each in streamstore.verify(packed).damage)
+    assert lost
+    result = repaired(packed, before, lost)
+    assert [step["what"] for step in result.steps] == ["damaged blocks made pads"]
+
+
+def test_the_index_of_a_compacted_segment_is_made_again(packed):
+    """No record is hit."""
+    before = records(packed)
+    path = segments(packed)[0]
+    said = backup_packed.fields(path.read_bytes()[:4096])
+    overwrite(path, said.index_offset + 20, b"DAMAGE")
+    assert {each["kind"] for each in streamstore.verify(packed).damage} == {"index"}
+    repaired(packed, before, 0)
+
+
+@pytest.mark.parametrize("offset", [40, 50, 3970, 4000])
+def test_a_header_of_a_compacted_segment_is_put_right(packed, offset):
+    """One wrong byte is found by the check."""
+    before = records(packed)
+    overwrite(segments(packed)[0], offset, bytes([segments(packed)[0].read_bytes()[offset] ^ 0x21]))
+    repaired(packed, before, 0)
 
 
 def test_an_open_store_is_not_repaired(place):

@@ -175,6 +175,11 @@ def index_damage(files: LogFiles, live: list[Segment]) -> Iterator[Damage]:
         if not segment.sealed or segment.index_present:
             continue
         offset = layout.HEADER_SIZE + segment.end - segment.base
+        if segment.packed:
+            text = "the index is damaged, and made from the blocks at each use"
+            path = files.path(segment.ordinal)
+            yield finding("index", files.name, files.log.shard_id, path, segment=segment.ordinal, message=text)
+            continue
         with suppress(FileNotFoundError), open(files.path(segment.ordinal), "rb") as file:
             file.seek(offset)
             head = file.read(32)

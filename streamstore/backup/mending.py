@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from streamstore import clock
-from streamstore.backup import damage, layout, rebuilding, salvage, strays
+from streamstore.backup import damage, layout, packed, rebuilding, salvage, strays
 from streamstore.backup.assembly import sync_directory
 from streamstore.backup.damage import Damage
 from streamstore.backup.salvage import Lost
@@ -21,6 +21,7 @@ from streamstore.backup.snapshot import catalog_segment
 from streamstore.opening import open as open_store
 
 SUFFIX = ".repair"
+PACKED = 1  # the feature bit of a compacted segment
 _LOSS = ("stream", "shard_id", "begin", "end", "first_sequence_number", "last_sequence_number", "records_lost")
 
 
@@ -71,7 +72,7 @@ def steps(root: str, kind: str, found: list[Damage], notes: list[str]) -> Iterat
             yield from _header(root, each)
     elif kind == "index":
         for each in found:
-            yield from _rewrite(root, each["path"], [])
+            yield from _mend(each["path"], [], notes)
     else:
         yield from _ranges(root, found, notes)
 
@@ -253,11 +254,25 @@ def _ranges(root: str, found: list[Damage], notes: list[str]) -> Iterator[Step]:
         else:
             yield _trim(root, each)
     for path, ranges in by_file.items():
-        header = layout.parse_header(read_header(path))
-        if header.incompat:
-            notes.append(f"{path}: a compacted segment cannot be mended in place")
-            continue
-        yield from _rewrite(root, path, ranges)
+        yield from _mend(path, ranges, notes)
+
+
+def _mend(path: str, ranges: list[Damage], notes: list[str]) -> Iterator[Step]:
+    """One segment with pads in place of what is lost, and its index made again."""
+    header = layout.parse_header(read_header(path))
+    if header.incompat != PACKED:
+        yield from _rewrite(path, ranges)
+        return
+    why = "blocks that do not hold" if ranges else "an index that does not hold"
+    with open(path, "rb") as file:
+        raw = file.read()
+    try:
+        made = packed.mend(raw, [(each["begin"], each["end"]) for each in ranges], why)
+    except (packed.CannotMendError, ValueError, RuntimeError) as error:
+        notes.append(f"{path}: left as it is: {error}")
+        return
+    what = "damaged blocks made pads" if ranges else "index made again"
+    yield Step(_facts(what, path, why, **(_losses(ranges) if ranges else {})), [path], lambda: _write(path, made))
 
 
 def _trim(root: str, found: Damage) -> Step:
@@ -279,13 +294,11 @@ def in_store(root: str, steps_: list[Step]) -> None:
                 store.catalog.publish("trim", infos[stream_id], starts={index: position})
 
 
-def _rewrite(root: str, path: str, ranges: list[Damage]) -> Iterator[Step]:
+def _rewrite(path: str, ranges: list[Damage]) -> Iterator[Step]:
     """The segment with pads in place of what is lost, and its index made again."""
     headers = [header for _, header in headers_in(os.path.dirname(path))]
     raw = read_header(path)
     header = layout.parse_header(raw)
-    if header.incompat:
-        return
     later = [other for other in headers if other.ordinal > header.ordinal and other.base > header.base]
     sealed = bool(later)
     why = "frames that do not hold" if ranges else "an index that does not hold"

@@ -44,7 +44,9 @@ def _in_stream(directory: str, place: str, info: StreamInfo) -> Iterator[str]:
             yield f"{inner}: of no shard of {info.name!r}"
         else:
             for file in _names(os.path.join(directory, inner)):
-                if not _ours(file):
+                if file.endswith((".seg.new", ".seg.repair")):
+                    yield f"{inner}/{file}: left by a compaction or repair that was killed; goes with the next"
+                elif not _ours(file):
                     yield f"{inner}/{file}: not a segment"
 
 
