@@ -62,6 +62,7 @@ LEVELS: dict[str, float] = {
     "bench": 7,
     "demo": 7,
     "cli": 8,
+    "pytest_plugin": 8,
     "__main__": 9,
 }
 # `import streamstore` means the store's public API, for level 5 and above; the package gathers names from below 8.
