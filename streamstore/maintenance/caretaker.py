@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import weakref
+from contextlib import suppress
 from typing import Protocol
 
 from streamstore import clock, limits, native
@@ -26,8 +28,11 @@ class Caretaker:
     """One daemon thread a store. Processes take turns: who comes while a round is recent leaves it at that."""
 
     def __init__(self, home: Home) -> None:
-        self._home = weakref.ref(home)
-        self._stop = threading.Event()
+        # A store that is dropped without a close ends the thread too. The garbage collector may call in the middle of
+        # anything, the thread's own wait included: a SimpleQueue is made for that, an Event would deadlock.
+        self._home = weakref.ref(home, self._dropped)
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._stopped = False
         self._thread: threading.Thread | None = None
         self.last: Report | None = None
         """What the latest round of this thread did; None before the first."""
@@ -35,36 +40,48 @@ class Caretaker:
 
     def start(self) -> None:
         """Start the thread unless it runs, or was stopped."""
-        if self._thread is None and not self._stop.is_set():
+        if self._thread is None and not self._stopped:
             self._thread = threading.Thread(target=self._run, name="streamstore-maintenance", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """End the thread: at once, or after the log that it is at."""
-        self._stop.set()
+        self._end()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         self._thread = None
 
+    def _dropped(self, _: weakref.ref[Home]) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._stopped = True
+        self._wake.put(None)
+
     def _after_fork(self) -> None:
         # Threads stay with the parent: the child starts its own when it opens the store again.
         self._thread = None
-        stopped, self._stop = self._stop.is_set(), threading.Event()
-        if stopped:
-            self._stop.set()
+        self._wake = queue.SimpleQueue()
+
+    def _sleep(self, us: int) -> None:
+        with suppress(queue.Empty):
+            self._wake.get(timeout=us / 1e6)
 
     def _run(self) -> None:
         wait_us = limits.MAINTENANCE_FIRST_AFTER_US
         told = ""
-        while not self._stop.wait(wait_us / 1e6):
+        while True:
+            self._sleep(wait_us)
+            if self._stopped:
+                return
             home = self._home()
             if home is None or home.attachment.closed:
                 return
             try:
                 wait_us = home.rounds.every_us()
                 if clock.now_us() - home.attachment.maintained() >= wait_us * 9 // 10:
-                    self.last = home.rounds.run(self._stop.is_set)
+                    self.last = home.rounds.run(lambda: self._stopped)
                 problems = "; ".join(self.last.problems) if self.last else ""
             except ClosedError:
                 return
