@@ -47,6 +47,7 @@ COMPACTION_RATE = 32 * MIB
 COMPACTION_BLOCK_SIZE = 64 * KIB
 COMPACT_AFTER_US = 3_600_000_000
 COMPACT_NEVER = -1
+SEGMENT_SIZE_DEFAULT = 128 * MIB
 COMPACTED_RECORDS_MAX = (1 << 24) - 2
 
 # A wait is cut into slices of at most this, to see a deleted stream or a lost wake-up.

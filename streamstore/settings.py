@@ -40,6 +40,17 @@ def check_options(options: dict[str, Any]) -> None:
         raise InvalidArgumentError(f"sync_interval is 0.001 to 3600 seconds, not {interval}")
 
 
+def compact_after_us(after: float | None) -> int:
+    """A caller's `compact_after` as the catalog has it. Raises InvalidArgumentError, InvalidTypeError."""
+    if after is None:
+        return limits.COMPACT_NEVER
+    if isinstance(after, bool) or not isinstance(after, (int, float)):
+        raise InvalidTypeError(f"compact_after is a number of seconds or None, not {type(after).__name__}")
+    if not 0 <= after <= limits.RETENTION_HOURS_MAX * 3600:
+        raise InvalidArgumentError(f"compact_after is 0 to {limits.RETENTION_HOURS_MAX * 3600} seconds, not {after}")
+    return round(after * 1_000_000)
+
+
 def new_stream(
     key: Key,
     *,
@@ -48,6 +59,7 @@ def new_stream(
     durability: Any,
     max_record_size: Any,
     segment_size: Any,
+    compact_after: Any = limits.COMPACT_AFTER_US / 1_000_000,
 ) -> StreamInfo:
     """The stream that is asked for, without id and time. Raises InvalidArgumentError, InvalidTypeError."""
     check_choice("durability", durability, limits.DURABILITIES)
@@ -71,4 +83,5 @@ def new_stream(
         segment_size=segment_size or 0,
         created_us=0,
         epoch_floor=0,
+        compact_after_us=compact_after_us(compact_after),
     )

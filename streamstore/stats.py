@@ -23,8 +23,16 @@ def of_stream(stream: Stream) -> dict[str, Any]:
         "max_record_size": info.max_record_size,
         "created_us": info.created_us,
         "record_count": sum(item["record_count"] - item["start_record_count"] for item in shards),
+        "compact_after_us": info.compact_after_us,
+        "compaction_ratio": _ratio(shards),
         "shards": shards,
     }
+
+
+def _ratio(shards: list[dict[str, Any]]) -> float | None:
+    """How many bytes of the log a byte of its compacted files holds; None where none is compacted."""
+    file_bytes = sum(item["compacted_file_bytes"] for item in shards)
+    return round(sum(item["compacted_bytes"] for item in shards) / file_bytes, 2) if file_bytes else None
 
 
 def _log_stats(log: native.Log) -> dict[str, Any]:
@@ -38,4 +46,7 @@ def _log_stats(log: native.Log) -> dict[str, Any]:
         "dirty_bytes": state.tail - state.durable,
         "segment_count": len(segments),
         "disk_bytes": sum(segment.disk_bytes for segment in segments),
+        "compacted_segments": sum(segment.packed for segment in segments),
+        "compacted_bytes": sum(segment.end - segment.base for segment in segments if segment.packed),
+        "compacted_file_bytes": sum(segment.file_size for segment in segments if segment.packed),
     }

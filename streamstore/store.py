@@ -131,13 +131,14 @@ class Store:
         exist_ok: bool = False,
         max_record_size: int = limits.RECORD_SIZE_DEFAULT,
         segment_size: int | None = None,
+        compact_after: float | None = 3600.0,
         annotations: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Make a stream and return it; durable at return.
 
         `durability` is the store's default where None. `max_record_size` counts data and key together, up to 1 GiB;
         `segment_size` is the address space a segment file takes: a multiple of 64 KiB, 128 KiB to 3 GiB, 128 MiB where
-        None. `annotations` are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless
+        None. Segments are compacted `compact_after` seconds after they were sealed, or never where None. `annotations` are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless
         exist_ok, which returns the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError,
         StoreFullError.
         """
@@ -148,6 +149,7 @@ class Store:
             durability=self._options["durability"] if durability is None else durability,
             max_record_size=max_record_size,
             segment_size=segment_size,
+            compact_after=compact_after,
         )
         if annotations:
             wanted = replace(wanted, extra=dict(annotations))

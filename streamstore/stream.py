@@ -15,6 +15,7 @@ from streamstore import attributes as blocks
 from streamstore import clock, events, iterators, limits, native, reshard, retention, routing, settings
 from streamstore.bounds import Bound, Bounds, bind
 from streamstore.catalog import Catalog
+from streamstore.compacting import Compacting
 from streamstore.cursor import Options
 from streamstore.door import CURABLE, Door
 from streamstore.errors import (
@@ -51,7 +52,7 @@ class StreamHome(Protocol):
     def lazy_stream(self, name: str) -> Stream: ...
 
 
-class Stream:
+class Stream(Compacting):
     """A named stream of a store. Any thread; picklable as store + name; goes on after a fork.
 
     Made by `store.create_stream` and `store.stream`.

@@ -38,6 +38,7 @@ LEVELS: dict[str, float] = {
     "catalog": 2,
     "journal": 2,  # one log of events that several processes fold
     "compaction": 2,
+    "compacting": 2.5,  # one stream by its logs, and all of them in turn
     "reader": 2,  # follows many shards by what native and iterators give
     "settings": 1.6,
     "reshard": 2.5,  # changes the shards of one stream
