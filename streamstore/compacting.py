@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Protocol
 
 from streamstore import clock, limits, native, settings
@@ -56,7 +57,7 @@ class Compacting:
         if self.attachment.read_only:
             raise ReadOnlyError(f"{self.attachment.path} is open read-only")
         compactor = Compactor(limits.COMPACTION_RATE if rate is None else rate, lambda: self.attachment.closed)
-        with self.attachment.hold(limits.HOLD_COMPACTION, wait=True):
+        with self.attachment.hold(limits.HOLD_COMPACTION, wait=True) or nullcontext():
             return compact_stream(self, compactor, round(after * _SECOND_US), progress)
 
     def set_compaction(self: Streamlike, after: float | None) -> None:

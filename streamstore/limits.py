@@ -72,10 +72,14 @@ QUEUE_REASON_CHARACTERS_MAX = 500
 # Bytes of the lock file that stand for locks of the whole store; below them are those of the core.
 HOLD_MAINTENANCE = (1 << 21) + 16
 HOLD_GRANTS = (1 << 21) + 17
+HOLD_COMPACTION = (1 << 21) + 18
 
 # Maintenance goes through once a minute, more often only where records are kept for less than a quarter of an hour.
 MAINTENANCE_EVERY_US = 60_000_000
 MAINTENANCE_FIRST_AFTER_US = 5_000_000
+# A background round compacts for so long, then looks at retention again; what is left goes on after a short pause.
+MAINTENANCE_COMPACTION_S = 5.0
+MAINTENANCE_PAUSE_US = 10_000
 # A purge that nobody finished within this is finished by whoever maintains the store.
 PURGE_AFTER_US = 60_000_000
 # Positions in one trim event: it must fit into what the catalog keeps in reserve.

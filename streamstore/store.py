@@ -138,9 +138,9 @@ class Store:
 
         `durability` is the store's default where None. `max_record_size` counts data and key together, up to 1 GiB;
         `segment_size` is the address space a segment file takes: a multiple of 64 KiB, 128 KiB to 3 GiB, 128 MiB where
-        None. Segments are compacted `compact_after` seconds after they were sealed, or never where None. `annotations` are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless
-        exist_ok, which returns the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError,
-        StoreFullError.
+        None. Segments are compacted `compact_after` seconds after they were sealed, or never where None. `annotations`
+        are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless exist_ok, which returns
+        the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError, StoreFullError.
         """
         wanted = settings.new_stream(
             self._key(name),

@@ -342,3 +342,87 @@ def test_the_second_implementation_reads_what_was_compacted(tmp_path):
             (each.data, v1.sequence_number(each.epoch, each.position, 0)) for each in frames if each.type == v1.DATA
         ]
         assert found == expected
+
+
+# ---- As people ask for it ----
+
+
+def test_maintenance_compacts_what_is_due(tmp_path):
+    """After the stream's own time, an hour unless it says otherwise; never where it is turned off."""
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        stream = filled(store, compact_after=0)
+        late = store.create_stream("late", durability="process")
+        never = store.create_stream("never", durability="process", compact_after=None)
+        for other in (late, never):
+            other.put_records(lines(1000))
+            other.log(0).roll()
+        store.flush()
+        before = content(stream.read())
+        assert (stream.compact_after, late.compact_after, never.compact_after) == (0, 3600, None)
+        report = store.maintain()
+        assert (report.compacted_segments, report.unfinished, report.problems) == (4, False, [])
+        assert report.compacted_log_bytes > 3 * report.compacted_file_bytes
+        assert content(stream.read()) == before
+        for other in (late, never):
+            assert [item.packed for item in other.log(0).segments()] == [0, 0]
+        late.set_compaction(0)
+        never.set_compaction(10)
+        assert store.maintain().compacted_segments == 1
+        assert [item.packed for item in late.log(0).segments()] == [1, 0]
+        assert never.compact_after == 10
+        late.set_compaction(None)
+        assert late.compact_after is None
+
+
+def test_the_background_compacts_too(tmp_path, monkeypatch):
+    """The thread that every store has by default gets round to it."""
+    monkeypatch.setattr(streamstore.limits, "MAINTENANCE_FIRST_AFTER_US", 10_000)
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        filled(store, compact_after=0)
+    with streamstore.open(tmp_path) as store:
+        stream = store.stream("s")
+        deadline = time.monotonic() + 30
+        while not stream.log(0).segments()[0].packed and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert stream.log(0).segments()[0].packed
+
+
+def test_a_stream_is_compacted_at_once(tmp_path):
+    """What was sealed long enough ago; the figures are those of `stat`."""
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        stream = filled(store)
+        seen = []
+        assert stream.compact(after=3600).segments == 0
+        done = stream.compact(rate=0, progress=seen.append)
+        assert (done.segments, done.files) == (4, 1)
+        assert sum(seen) == done.log_bytes
+        [facts] = store.stats()["streams"]
+        assert facts["compaction_ratio"] == round(done.ratio, 2) or abs(facts["compaction_ratio"] - done.ratio) < 0.1
+        assert facts["shards"][0]["compacted_segments"] == 1
+        assert stream.compact().segments == 0
+    with streamstore.open(tmp_path, read_only=True) as store, pytest.raises(errors.ReadOnlyError):
+        store.stream("s").compact()
+
+
+@pytest.mark.parametrize("value", [-1, 9_000 * 3600, "1", True])
+def test_a_bad_time_is_refused(value, tmp_path):
+    """Before anything is made."""
+    with streamstore.open(tmp_path) as store:
+        with pytest.raises((errors.InvalidArgumentError, errors.InvalidTypeError)):
+            store.create_stream("s", compact_after=value)
+        assert store.list_streams() == []
+
+
+def test_a_compacted_store_is_copied_and_restored(tmp_path):
+    """A snapshot is a store; a restored one has the same records under the same numbers' places."""
+    with streamstore.open(tmp_path / "a", maintenance=False) as store:
+        stream = filled(store)
+        stream.compact(rate=0)
+        before = [(record.data, record.arrival_us) for record in stream.read()]
+        store.snapshot(tmp_path / "b")
+    report = streamstore.verify(tmp_path / "b")
+    assert (report.damage, report.notes) == ([], [])
+    streamstore.restore(tmp_path / "b", tmp_path / "c")
+    for name in "bc":
+        with streamstore.open(tmp_path / name, maintenance=False) as store:
+            assert [(record.data, record.arrival_us) for record in store.stream("s").read()] == before

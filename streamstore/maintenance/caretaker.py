@@ -68,6 +68,9 @@ class Caretaker:
         with suppress(queue.Empty):
             self._wake.get(timeout=us / 1e6)
 
+    def _round(self, home: Home) -> Report:
+        return home.rounds.run(lambda: self._stopped, compaction_s=limits.MAINTENANCE_COMPACTION_S)
+
     def _run(self) -> None:
         wait_us = limits.MAINTENANCE_FIRST_AFTER_US
         told = ""
@@ -80,8 +83,10 @@ class Caretaker:
                 return
             try:
                 wait_us = home.rounds.every_us()
-                if clock.now_us() - home.attachment.maintained() >= wait_us * 9 // 10:
-                    self.last = home.rounds.run(lambda: self._stopped)
+                goes_on = self.last is not None and self.last.unfinished
+                if goes_on or clock.now_us() - home.attachment.maintained() >= wait_us * 9 // 10:
+                    self.last = self._round(home)
+                    wait_us = limits.MAINTENANCE_PAUSE_US if self.last.unfinished else wait_us
                 problems = "; ".join(self.last.problems) if self.last else ""
             except ClosedError:
                 return

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from streamstore import clock, limits, native, retention
 from streamstore.catalog import Catalog
+from streamstore.compacting import Turns
 from streamstore.errors import ClosedError, StoreFullError, StreamNotFoundError, StreamStoreError
 from streamstore.maintenance.trimming import Trimmed, Trimmer
 from streamstore.stream import Stream
@@ -45,6 +46,10 @@ class Report:
     rolled_segments: int = 0
     expired_shards: int = 0
     purged_streams: int = 0
+    compacted_segments: int = 0
+    compacted_log_bytes: int = 0
+    compacted_file_bytes: int = 0
+    unfinished: bool = False  # more segments are due for compaction than there was time for
     took_us: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -59,11 +64,19 @@ class Rounds:
         self._home = home
         self._stopped: Callable[[], bool] = bool
         self._trimmer = Trimmer(home.catalog, lambda: self._stopped())
+        self._turns = Turns(lambda: self._stopped())
         self._deleting: dict[int, int] = {}  # since when this process sees a stream half deleted
 
-    def run(self, stopped: Callable[[], bool] = bool, *, accept_clock: bool = False) -> Report:
-        """Make one round; `stopped` ends it early. What fails is in the report, and does not keep the rest from
-        being done. Raises ClosedError, ReadOnlyError.
+    def run(
+        self,
+        stopped: Callable[[], bool] = bool,
+        *,
+        accept_clock: bool = False,
+        compaction_s: float = float("inf"),
+    ) -> Report:
+        """Make one round; `stopped` ends it early, no segment is begun after `compaction_s` seconds of compacting.
+
+        What fails is in the report, and does not keep the rest from being done. Raises ClosedError, ReadOnlyError.
         """
         began = clock.monotonic_us()
         attachment = self._home.attachment
@@ -82,6 +95,8 @@ class Rounds:
             for step in (self._trim, self._purge):
                 self._attempt(report, step)
             attachment.set_maintained(clock.now_us())
+        # Not under that lock: it may take long, and what is past retention does not wait for it.
+        self._attempt(report, lambda into: self._compact(into, compaction_s))
         report.took_us = clock.monotonic_us() - began
         return report
 
@@ -122,6 +137,21 @@ class Rounds:
             report.freed_bytes += done.bytes
             report.rolled_segments += done.rolled
             report.expired_shards += done.expired
+
+    def _streams(self) -> Iterator[Stream]:
+        for stream_id in list(self._home.catalog.refresh().keys):
+            with suppress(StreamNotFoundError):  # deleted meanwhile
+                stream = self._home.stream_by_id(stream_id)
+                yield stream
+
+    def _compact(self, report: Report, seconds: float) -> None:
+        home = self._home
+        done = self._turns.run(home.attachment, self._streams(), seconds)
+        report.compacted_segments += done.segments
+        report.compacted_log_bytes += done.log_bytes
+        report.compacted_file_bytes += done.file_bytes
+        report.unfinished |= done.unfinished
+        report.problems += done.left_alone
 
     def _purge(self, report: Report) -> None:
         """Finish deletions whose process died: those that stand for longer than any takes."""
