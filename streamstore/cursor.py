@@ -58,7 +58,7 @@ class Skipped:
 class Cursor:
     """How far one shard has been fetched, and what is fetched but not handed out (merge only)."""
 
-    __slots__ = ("_ends", "end", "ended", "index", "log", "pending", "place", "records_end")
+    __slots__ = ("_ends", "_goes_on", "end", "ended", "index", "log", "pending", "place", "records_end")
 
     def __init__(self, index: int, log: native.Log, place: Place, end: int) -> None:
         self.index = index
@@ -69,6 +69,7 @@ class Cursor:
         self.pending: list[Record] = []
         self.records_end = 0  # with a close frame fetched: where the last record before it ends
         self._ends = 0
+        self._goes_on = False  # for a shard of which records were returned
 
     @property
     def is_closed(self) -> bool:
@@ -120,9 +121,10 @@ class Cursor:
     ) -> Place | None:
         """Where to go on after a failed read; None where it is to be told."""
         # Without an epoch no record was returned yet: it began at the horizon, and the horizon moved on.
-        if status & 0xFF == native.TRIMMED and (options.skip_trimmed or not place.epoch):
+        loses = place.epoch or self._goes_on
+        if status & 0xFF == native.TRIMMED and (options.skip_trimmed or not loses):
             start = max(self.log.state().start, place.position)
-            if place.epoch and start > place.position:
+            if loses and start > place.position:
                 skipped.past_trimmed(self.log.shard_id, place.position, start)
             return Place(start, place.epoch)
         if status & 0xFF == native.CORRUPT and options.skip_corrupt and stop > place.position:
@@ -132,8 +134,10 @@ class Cursor:
 
     def follow_on(self, parent: Cursor, epoch_floor: int) -> None:
         """It goes on for `parent`: where that one returned records, what is trimmed of this one is a loss."""
-        if parent.place.epoch or parent.pending:
-            self.place = Place(self.place.position, self.place.epoch or epoch_floor)
+        if parent.place.epoch or parent.pending or parent._goes_on:
+            self._goes_on = True
+            if self.place == (native.FIRST_POSITION, 0):  # a position is to say so too
+                self.place = Place(native.FIRST_POSITION, epoch_floor)
 
     def _close(self, records_end: int, end: int) -> None:
         self.records_end, self._ends = records_end, end

@@ -44,6 +44,7 @@ class Frontier:
                 through[index] = above
         self.active = [cursor for index, cursor in self.cursors.items() if index not in self._waits_for]
         self._childless: list[Cursor] = []  # closed, and nobody has said who goes on
+        self._entered: list[int] = []  # came in, and not looked at yet
         self._drained: list[Cursor] = []  # read to their end; kept until their children are in
 
     def _nearest(self, index: int, through: dict[int, set[int]]) -> set[int]:
@@ -84,18 +85,25 @@ class Frontier:
             return False
         self.active = [cursor for cursor in self.active if not cursor.ended]
         before = len(self.active)
-        for cursor in ended:
-            for child in self._heirs.pop(cursor.index, ()):
-                self._waits_for[child].discard(cursor.index)
-                self.cursors[child].follow_on(cursor, self._shards[child].epoch_floor)
-                if not self._waits_for[child]:
-                    del self._waits_for[child]
-                    self.active.append(self.cursors[child])
         self._drained += [cursor for cursor in ended if cursor.is_closed]
         if self._grows:
             self._childless += [cursor for cursor in ended if cursor.is_closed]
             self._childless = [cursor for cursor in self._childless if not self._take_children(cursor)]
+        # Only now: a shard may have to wait for others that came in with it, or for the children of one that has ended.
+        while self._entered:
+            self._start(self._entered.pop())
+        for cursor in ended:
+            self._unblock(cursor)
         return len(self.active) > before
+
+    def _unblock(self, parent: Cursor) -> None:
+        for index in self._heirs.pop(parent.index, ()):
+            waits_for = self._waits_for[index]
+            waits_for.discard(parent.index)
+            self.cursors[index].follow_on(parent, self._shards[index].epoch_floor)
+            if not waits_for:
+                del self._waits_for[index]
+                self._start(index)
 
     def forget_drained(self) -> None:
         """Let go of shards that were handed out to their end and whose children are in: positions say enough without
@@ -132,9 +140,13 @@ class Frontier:
             return
         cursor = self.cursors[index] = Cursor(index, self._home.log(index), Place(native.FIRST_POSITION, 0), 0)
         cursor.follow_on(parent, node.epoch_floor)
+        self._entered.append(index)
+
+    def _start(self, index: int) -> None:
+        """Read a shard from now on, unless there is one above it that is not read to its end."""
         self._block(index, self._unread_above(index))
         if index not in self._waits_for:
-            self.active.append(cursor)
+            self.active.append(self.cursors[index])
 
     def _unread_above(self, index: int) -> set[int]:
         found, seen, waiting = set(), set(), list(self._shards[index].parents)

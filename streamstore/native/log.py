@@ -253,6 +253,8 @@ class Log:
         """The end of what readers may see, and whether nothing will ever come behind it."""
         out = ffi.new("ss_log_state *")
         call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
+        if out.closed:  # perhaps only since the tail was read: once closed, it stays where it is
+            call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
         return int(out.visible), bool(out.closed and out.visible == out.tail)
 
     def retire(self) -> None:
