@@ -8,6 +8,9 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+# What a segment's header has room for.
+DESCRIPTION_SIZE_MAX = 3840
+
 # Streams (checked by `catalog`).
 STREAM_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}\Z")
 ACCOUNT = re.compile(r"[0-9]{12}\Z")

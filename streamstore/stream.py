@@ -9,10 +9,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgpack
-
 from streamstore import attributes as blocks
-from streamstore import clock, events, iterators, limits, native, reshard, retention, routing, settings
+from streamstore import clock, description, events, iterators, limits, native, reshard, retention, routing, settings
 from streamstore.bounds import Bound, Bounds, bind
 from streamstore.catalog import Catalog
 from streamstore.compacting import Compacting
@@ -30,7 +28,7 @@ from streamstore.errors import (
 )
 from streamstore.events import StreamInfo
 from streamstore.iterators import Place
-from streamstore.lineage import Lineage, Node, Step, key_bytes
+from streamstore.lineage import Lineage, Node, Step
 from streamstore.native import PutResult, PutResults, Record
 from streamstore.reader import Reader
 from streamstore.shard import Shard
@@ -278,32 +276,13 @@ class Stream(Compacting):
     def _log_options(self, index: int) -> LogOptions:
         info = self.info if index in self.info.lineage else self.check()
         node = info.lineage[index]
-        # So that the catalog can be made again from the segments alone.
-        description: bytes = msgpack.packb(
-            {
-                "name": info.name,
-                "account": info.account,
-                "region": info.region,
-                "id": info.id,
-                "shard": index,
-                "hash_start": key_bytes(node.hash_range.start),
-                "hash_end": key_bytes(node.hash_range.end),
-                "parents": list(node.parents),
-                "retention_hours": info.retention_hours,
-                "durability": info.durability,
-                "max_record_size": info.max_record_size,
-                "segment_size": info.segment_size,
-                "uniform": info.uniform,
-                "created_us": info.created_us,
-            }
-        )
         return LogOptions(
             info.durability,
             info.segment_size,
             info.max_record_size,
             max(info.epoch_floor, node.epoch_floor),
             info.starts.get(index, 0),
-            description,
+            description.describe(info, index),
             arrival_floor_us=node.arrival_floor_us,
         )
 

@@ -41,6 +41,7 @@ LEVELS: dict[str, float] = {
     "compacting": 2.5,  # one stream by its logs, and all of them in turn
     "reader": 2,  # follows many shards by what native and iterators give
     "settings": 1.6,
+    "description": 1.6,  # what segments say of their stream
     "reshard": 2.5,  # changes the shards of one stream
     "door": 2.6,  # puts to them
     "stream": 3,

@@ -218,6 +218,68 @@ def test_a_catalog_is_made_again(place, how):
         assert store.create_stream("new").info.id > 2
 
 
+def lose_the_catalog(place: Path) -> None:
+    """Nothing is left of it."""
+    shutil.rmtree(place / "catalog")
+    (place / "control").unlink()
+
+
+def test_settings_come_back_with_the_catalog(tmp_path):
+    """What a stream was made with is in its segments, also what others keep with it."""
+    with streamstore.open(tmp_path / "store") as store:
+        made = store.create_stream("s", 3, retention_hours=100, max_record_size=5000)
+        made.put_records([(b"x", f"key-{n}") for n in range(30)])
+        queue = store.queue("jobs")
+        for n in range(5):
+            queue.put({"n": n})
+        queue.get(timeout=1).ack()
+        before = made.info
+    lose_the_catalog(tmp_path / "store")
+    result = streamstore.repair(tmp_path / "store")
+    assert result.damage == [], result
+    with streamstore.open(tmp_path / "store") as store:
+        after = store.stream("s").info
+        assert after.to_map() == {**before.to_map(), "epoch_floor": after.epoch_floor}
+        queue = store.queue("jobs")
+        assert [queue.get(timeout=1).body["n"] for _ in range(4)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["all there", "roots expired"])
+def test_lineage_comes_back_with_the_catalog(tmp_path, expired):
+    """Splits and merges are found again in close frames, or in what the children of expired shards say."""
+    with streamstore.open(tmp_path / "store") as store:
+        stream = store.create_stream("s", 2)
+        for turn in range(4):
+            stream.put_records([(b"%d %d" % (turn, n), f"key-{n}") for n in range(40)])
+            if turn == 0:
+                stream.split_shard("shardId-000000000000", 1 << 125)
+            elif turn == 1:
+                stream.split_shard("shardId-000000000003", 1 << 126)
+            elif turn == 2:
+                stream.merge_shards("shardId-000000000002", "shardId-000000000004")
+        if expired:
+            closed = [index for index in (0, 3) if not stream.check().lineage.is_open(index)]
+            store.catalog.publish("expire", stream.info, shards=closed)
+            for index in closed:
+                shutil.rmtree(tmp_path / "store" / "streams" / "1" / str(index))
+        lineage = stream.check().lineage
+        before = [(record.shard_id, record.data) for record in stream.read()]
+        family = {index: (lineage[index].parents, lineage[index].children) for index in lineage.indexes()}
+    lose_the_catalog(tmp_path / "store")
+    assert streamstore.repair(tmp_path / "store").damage == []
+    with streamstore.open(tmp_path / "store") as store:
+        stream = store.stream("s")
+        found = stream.check().lineage
+        assert (list(found.open), list(found.open_ranges)) == (list(lineage.open), list(lineage.open_ranges))
+        assert {index: (found[index].parents, found[index].children) for index in found.indexes()} == family
+        assert sorted((record.shard_id, record.data) for record in stream.read()) == sorted(before)
+        results = stream.put_records([(b"new", f"key-{n}") for n in range(40)])
+        numbers = {record.sequence_number for record in stream.read()}
+        assert len(numbers) == len(before) + 40
+        assert all(result.sequence_number in numbers for result in results)
+    assert streamstore.verify(tmp_path / "store").damage == []
+
+
 def test_all_at_once(place):
     """Manifest, catalog, headers, frames and a missing file together."""
     before = records(place)

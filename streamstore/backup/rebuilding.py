@@ -9,27 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import msgpack
-
-from streamstore import clock, events, limits, native
-from streamstore.backup import damage, layout, strays
+from streamstore import clock, description, events, native
+from streamstore.backup import damage, descent, layout, strays
 from streamstore.errors import FormatVersionError
 from streamstore.events import State, StreamInfo
 
-_FIELDS = (
-    "id",
-    "name",
-    "account",
-    "region",
-    "uniform",
-    "retention_hours",
-    "durability",
-    "max_record_size",
-    "segment_size",
-    "created_us",
-)
+Logs = dict[int, tuple[str, list[layout.Header]]]
+"""Of one stream: shard index to the directory of its log, and the headers in it that hold."""
 
 
 @dataclass
@@ -110,21 +97,22 @@ def _events(header: layout.Header, raw: bytes, end: int) -> Iterator[bytes]:
 
 def _take_in_streams(path: str, found: Rebuilt) -> None:
     state = found.state
-    shards: dict[int, dict[int, list[layout.Header]]] = {}
+    streams: dict[int, Logs] = {}
     for stream_id, index, directory in strays.log_directories(path):
         headers = list(_headers(directory))
-        shards.setdefault(stream_id, {})[index] = headers
+        streams.setdefault(stream_id, {})[index] = (directory, headers)
         found.epoch = max([found.epoch, *(header.epoch for header in headers)])
         state.next_id = max(state.next_id, stream_id + 1)
     known = {info.id: info for info in state.streams.values()}
-    for stream_id, logs in shards.items():
-        starts = {index: headers[0].base for index, headers in logs.items() if headers and headers[0].base > 64}
-        if stream_id in known:
-            info = known[stream_id]
-            moved = {index: max(start, info.starts.get(index, 0)) for index, start in starts.items()}
-            state.put(replace(info, starts={**info.starts, **moved}))
-        elif stream_id not in state.deleting:
-            _adopt(stream_id, logs, starts, found)
+    for stream_id, logs in streams.items():
+        info = known.get(stream_id)
+        if info is None and stream_id not in state.deleting:
+            info = _adopted(stream_id, logs, found)
+        if info is not None:
+            starts = {index: headers[0].base for index, (_, headers) in logs.items() if headers}
+            moved = {index: max(start, info.starts.get(index, 0)) for index, start in starts.items() if start > 64}
+            shards = descent.lineage(info.lineage, logs).changed
+            state.put(replace(info, starts={**info.starts, **moved}, shards=shards))
 
 
 def _headers(directory: str) -> Iterator[layout.Header]:
@@ -136,45 +124,27 @@ def _headers(directory: str) -> Iterator[layout.Header]:
                 yield layout.parse_header(raw)
 
 
-def _adopt(stream_id: int, logs: dict[int, list[layout.Header]], starts: dict[int, int], found: Rebuilt) -> None:
-    said = [facts for headers in logs.values() for header in headers if (facts := _description(header, stream_id))]
+def _adopted(stream_id: int, logs: Logs, found: Rebuilt) -> StreamInfo | None:
+    said = [
+        (header.created_us, facts)
+        for index, (_, headers) in logs.items()
+        for header in headers
+        if (facts := description.parse(header.description, stream_id, index)) is not None
+    ]
     if not said:
         found.notes.append(f"streams/{stream_id}: no segment says which stream it is; left alone")
-        return
+        return None
     # The newest settings stand in the newest segment; the name is the same in all.
-    newest = max(said, key=lambda facts: facts["_created_us"])
-    values = {name: newest[name] for name in _FIELDS}
+    _, newest = max(said, key=lambda each: each[0])
+    values = description.of_stream(newest)
     name = values["name"]
     if (values["account"], values["region"], name) in found.state.streams:
         values["name"] = f"{name[:100]}.recovered-{stream_id}"
         found.notes.append(f"stream {stream_id} was called {name!r}, as another one is: it is {values['name']!r} now")
-    shards = _lineage(newest["uniform"], logs, stream_id, found)
-    found.state.put(StreamInfo.from_map({**values, "epoch_floor": 0, "starts": starts, **shards}))
-    found.notes.append(f"stream {values['name']!r} (id {stream_id}) was taken in from its segments")
-
-
-def _lineage(uniform: int, logs: dict[int, list[layout.Header]], stream_id: int, found: Rebuilt) -> dict[str, Any]:
-    """Shards that a split or merge made are found again when the close frames of their parents are: whoever opens the
-    store carries those steps out.
-    """
-    extra = sorted(index for index in logs if index >= uniform)
-    if extra:
-        found.notes.append(f"streams/{stream_id}: shards {extra} come back with the reshards that made them")
-    return {}
-
-
-def _description(header: layout.Header, stream_id: int) -> dict[str, Any] | None:
     try:
-        facts = msgpack.unpackb(header.description, strict_map_key=False)
-    except Exception:  # whatever the bytes are, they say nothing
+        info = StreamInfo.from_map({**values, "epoch_floor": 0})
+    except (KeyError, TypeError, ValueError) as error:
+        found.notes.append(f"streams/{stream_id}: its segments say what cannot be used ({error!r}); left alone")
         return None
-    if not isinstance(facts, dict) or facts.get("id") != stream_id or not all(name in facts for name in _FIELDS):
-        return None
-    usable = (
-        all(isinstance(facts[name], str) for name in ("name", "account", "region", "durability"))
-        and all(type(facts[name]) is int for name in _FIELDS if name not in ("name", "account", "region", "durability"))
-        and bool(limits.STREAM_NAME.match(facts["name"]))
-        and facts["durability"] in limits.DURABILITIES
-        and 0 < facts["uniform"] <= limits.SHARD_COUNT_MAX
-    )
-    return {**facts, "_created_us": header.created_us} if usable else None
+    found.notes.append(f"stream {values['name']!r} (id {stream_id}) was taken in from its segments")
+    return info

@@ -125,6 +125,9 @@ def _catalog(store: Store, run: _Run) -> list[StreamInfo] | None:
         if len(run.damage) == before:
             run.damage.append(damage.finding("catalog", "catalog", None, directory, message=str(error)))
         return None
+    if not streams and not strays.first_base(directory) and any(strays.log_directories(store.path)):
+        text = "the catalog is missing, though there are logs of streams"
+        run.damage.append(damage.finding("catalog", "catalog", None, directory, message=text))
     return None if any(found["kind"] != "index" for found in run.damage[before:]) else streams
 
 
