@@ -310,9 +310,14 @@ ss_status ss_log_limit_set(ss_log *log, uint64_t position)
     ss_status status = ss_store_enter(log->store);
     if (status != SS_OK)
         return status;
-    atomic_store(&log->entry->limit, position);
+    int taken_over;
+    /* Under the append lock, where the word is looked at: after this no append under an older limit is on its way. */
+    if ((status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
+        atomic_store(&log->entry->limit, position);
+        ss_log_unlock(log);
+    }
     ss_store_leave(log->store);
-    return SS_OK;
+    return status;
 }
 
 uint64_t ss_log_limit_get(const ss_log *log)

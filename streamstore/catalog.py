@@ -86,6 +86,15 @@ class Catalog:
             else:
                 self._folded = position if position > self._folded else seen
 
+    @property
+    def position(self) -> int:
+        """Up to where its events are folded: what `wait` takes."""
+        return self._folded
+
+    def wait(self, position: int, timeout_us: int) -> None:
+        """Wait until there are events beyond `position`, or so long. Raises ClosedError."""
+        self._current_log().wait(position, timeout_us)
+
     def find(self, key: Key) -> StreamInfo:
         """The stream of that key. Raises StreamNotFoundError."""
         info = self.refresh().streams.get(key)

@@ -7,10 +7,10 @@ merged, the process forked) comes back here, with those entries alone that were 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from streamstore import native
+from streamstore import native, routing
 from streamstore.errors import (
     ClosedError,
     ForkedError,
@@ -18,12 +18,13 @@ from streamstore.errors import (
     ReadOnlyError,
     ShardClosedError,
     StaleHandleError,
+    StreamFullError,
     StreamStoreError,
 )
 from streamstore.events import StreamInfo
 from streamstore.native import PutResult, PutResults
 
-CURABLE = (ShardClosedError, StaleHandleError, ForkedError, ClosedError)
+CURABLE = (ShardClosedError, StaleHandleError, ForkedError, ClosedError, StreamFullError)
 """What a new binding may cure; nothing was written where one of these is raised."""
 
 
@@ -36,6 +37,8 @@ class DoorHome(Protocol):
     def log(self, index: int) -> native.Log: ...
     def explain(self, error: StreamStoreError) -> StreamStoreError: ...
     def finish_closed(self, indexes: Iterable[int]) -> None: ...
+    def ensure_limits(self, info: StreamInfo) -> None: ...
+    def make_room(self, needs: Mapping[int, int]) -> None: ...
 
 
 class _Binding(NamedTuple):
@@ -76,6 +79,7 @@ class Door:
         with self._lock:
             info = self._home.check()
             shards = info.lineage
+            self._home.ensure_limits(info)
             target = native.make_target(
                 [self._home.log(index) for index in shards.open],
                 shards.open_ranges,
@@ -107,11 +111,27 @@ class Door:
         """Put a record that met `error`, of CURABLE; through as many reshards as come in between."""
         binding = None
         while True:
+            if isinstance(error, StreamFullError):
+                self._make_room([(*arguments[:3],)], [arguments[3]], [0])
             binding = self._rebind(error, binding)
             try:
                 return binding.target.put_record(*arguments)
             except CURABLE as failure:
                 error = failure
+
+    def _make_room(self, entries: Sequence[Any], blocks: Sequence[Any] | None, places: Sequence[int]) -> None:
+        """Have the shards granted what these entries take. Raises StreamFullError."""
+        lineage = self._home.check().lineage
+        needs: dict[int, int] = {}
+        for place in places:
+            data, key, hash_key = (*entries[place], None, None)[:3]
+            block = blocks[place] if blocks else None
+            if len(lineage.open) == 1:
+                index = lineage.open[0]
+            else:
+                index = lineage.route(routing.hash_key(key) if hash_key is None else hash_key)
+            needs[index] = needs.get(index, 0) + native.frame_size_max(data, key, block)
+        self._home.make_room(needs)
 
     def put_records_again(
         self, error: StreamStoreError, entries: Sequence[Any], blocks: Sequence[Any] | None, sync: bool
@@ -125,6 +145,8 @@ class Door:
         binding = None
         while left := [place for place, outcome in enumerate(outcomes) if isinstance(outcome, CURABLE)]:
             try:
+                if full := [place for place in left if isinstance(outcomes[place], StreamFullError)]:
+                    self._make_room(entries, blocks, full)
                 binding = self._rebind(outcomes[left[0]], binding)
                 done = _try(binding, entries, blocks, sync, left)
             except StreamStoreError as failure:

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamstore import limits
 from streamstore.errors import InvalidArgumentError, InvalidTypeError
-from streamstore.events import Key, StreamInfo
+from streamstore.events import Key, State, StreamInfo
 
 
 def check_int(what: str, value: Any, low: int, high: int) -> None:
@@ -60,6 +60,8 @@ def new_stream(
     max_record_size: Any,
     segment_size: Any,
     compact_after: Any = limits.COMPACT_AFTER_US / 1_000_000,
+    max_bytes: Any = None,
+    on_full: Any = "error",
 ) -> StreamInfo:
     """The stream that is asked for, without id and time. Raises InvalidArgumentError, InvalidTypeError."""
     check_choice("durability", durability, limits.DURABILITIES)
@@ -70,6 +72,9 @@ def new_stream(
         check_int("segment_size", segment_size, limits.SEGMENT_SIZE_MIN, limits.SEGMENT_SIZE_MAX)
         if segment_size % limits.SEGMENT_SIZE_UNIT:
             raise InvalidArgumentError(f"segment_size is a multiple of {limits.SEGMENT_SIZE_UNIT}, not {segment_size}")
+    bytes_max = _max_bytes(max_bytes)
+    if segment_size is None and bytes_max:
+        segment_size = _segment_size_for(bytes_max // shard_count)
     account, region, name = key
     return StreamInfo(
         id=0,
@@ -84,4 +89,34 @@ def new_stream(
         created_us=0,
         epoch_floor=0,
         compact_after_us=compact_after_us(compact_after),
+        max_bytes=bytes_max,
+        on_full=_on_full(on_full),
     )
+
+
+def max_bytes(value: Any) -> int:
+    """A caller's `max_bytes` as the catalog has it. Raises InvalidArgumentError, InvalidTypeError."""
+    if value is not None:
+        check_int("max_bytes", value, limits.STREAM_SIZE_MIN, limits.STREAM_SIZE_MAX)
+    return value or 0
+
+
+def on_full(value: Any) -> str:
+    """A caller's `on_full`. Raises InvalidArgumentError, InvalidTypeError."""
+    check_choice("on_full", value, limits.ON_FULL)
+    return str(value)
+
+
+_max_bytes, _on_full = max_bytes, on_full  # under their own names where a parameter has the other
+
+
+def _segment_size_for(share: int) -> int:
+    """Small enough that little of a shard's share goes with the oldest segment."""
+    size = share // 8 // limits.SEGMENT_SIZE_UNIT * limits.SEGMENT_SIZE_UNIT
+    return max(limits.SEGMENT_SIZE_MIN, min(size, 128 * limits.MIB))
+
+
+def current(state: State, info: StreamInfo) -> StreamInfo:
+    """What the catalog says of a stream now; `info`, which was known before, where it is gone."""
+    found = state.streams.get(info.key)
+    return found if found is not None and found.id == info.id else info

@@ -15,6 +15,7 @@ from streamstore.errors import (
     InvalidArgumentError,
     InvalidTypeError,
     ShardClosedError,
+    StreamFullError,
     StreamStoreError,
     TailMismatchError,
     TrimmedError,
@@ -23,7 +24,7 @@ from streamstore.events import StreamInfo
 from streamstore.iterators import Place, Start
 from streamstore.lineage import Node
 from streamstore.native import PutResult, Record, make_put_result
-from streamstore.values import HashRange, Position, Segment, SequenceRange
+from streamstore.values import Appended, HashRange, Position, Segment, SequenceRange
 
 if TYPE_CHECKING:
     import pyarrow
@@ -42,6 +43,8 @@ class ShardHome(Protocol):
     def node(self, index: int) -> Node: ...
     def children(self, index: int) -> tuple[int, ...]: ...
     def explain(self, error: StreamStoreError) -> StreamStoreError: ...
+    def ensure_limits(self, info: StreamInfo) -> None: ...
+    def make_room(self, needs: Mapping[int, int]) -> None: ...
     def lazy_shard(self, index: int) -> Shard: ...
 
 
@@ -337,7 +340,7 @@ class Shard:
         log = self._log()
         tail = self._expected(log, expected_tail)
         try:
-            appended = log.append(entries, expected_tail=tail, attributes=blocks)
+            appended = self._append(log, entries, blocks, tail)
             if log.state().durability == 0:
                 log.sync(appended.end_position)
         except TailMismatchError:
@@ -350,6 +353,16 @@ class Shard:
             make_put_result(self.id, self.index, appended.epoch, position, appended.arrival_us)
             for position in appended.positions
         ]
+
+    def _append(self, log: native.Log, entries: list[Any], blocks: list[Any], tail: int) -> Appended:
+        self._home.ensure_limits(self._home.info)
+        while True:
+            try:
+                return log.append(entries, expected_tail=tail, attributes=blocks)
+            except StreamFullError:
+                pairs = zip(entries, blocks, strict=True)
+                sizes = [native.frame_size_max(entry[0], (*entry, None)[1], block) for entry, block in pairs]
+                self._home.make_room({self.index: sum(sizes)})
 
     def _expected(self, log: native.Log, expected_tail: Mapping[str, Any] | None) -> int:
         if expected_tail is None:

@@ -132,15 +132,18 @@ class Store:
         max_record_size: int = limits.RECORD_SIZE_DEFAULT,
         segment_size: int | None = None,
         compact_after: float | None = 3600.0,
+        max_bytes: int | None = None,
+        on_full: str = "error",
         annotations: Mapping[str, Any] | None = None,
     ) -> Stream:
         """Make a stream and return it; durable at return.
 
         `durability` is the store's default where None. `max_record_size` counts data and key together, up to 1 GiB;
         `segment_size` is the address space a segment file takes: a multiple of 64 KiB, 128 KiB to 3 GiB, 128 MiB where
-        None. Segments are compacted `compact_after` seconds after they were sealed, or never where None. `annotations`
-        are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless exist_ok, which returns
-        the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError, StoreFullError.
+        None. Segments are compacted `compact_after` seconds after they were sealed, or never where None. `max_bytes`
+        bounds what is kept of it, `on_full` says what a put does that finds no place, as for `Stream.set_limit`.
+        `annotations` are there from its first moment (see Stream.annotate). Raises StreamExistsError (unless exist_ok,
+        which returns the stream as it is), InvalidArgumentError, InvalidTypeError, ReadOnlyError, StoreFullError.
         """
         wanted = settings.new_stream(
             self._key(name),
@@ -150,6 +153,8 @@ class Store:
             max_record_size=max_record_size,
             segment_size=segment_size,
             compact_after=compact_after,
+            max_bytes=max_bytes,
+            on_full=on_full,
         )
         if annotations:
             wanted = replace(wanted, extra=dict(annotations))

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streamstore import attributes as blocks
-from streamstore import clock, description, events, iterators, limits, native, reshard, retention, routing, settings
+from streamstore import clock, description, events, iterators, limits, native, reshard, retention, routing
 from streamstore.bounds import Bound, Bounds, bind
 from streamstore.catalog import Catalog
 from streamstore.compacting import Compacting
@@ -28,6 +28,7 @@ from streamstore.errors import (
 )
 from streamstore.events import StreamInfo
 from streamstore.iterators import Place
+from streamstore.keeping import Keeping
 from streamstore.lineage import Lineage, Node, Step
 from streamstore.native import PutResult, PutResults, Record
 from streamstore.reader import Reader
@@ -50,7 +51,7 @@ class StreamHome(Protocol):
     def lazy_stream(self, name: str) -> Stream: ...
 
 
-class Stream(Compacting):
+class Stream(Keeping, Compacting):
     """A named stream of a store. Any thread; picklable as store + name; goes on after a fork.
 
     Made by `store.create_stream` and `store.stream`.
@@ -62,7 +63,7 @@ class Stream(Compacting):
         self._home = home
         self._key = key
         self._info = info
-        self.horizon = retention.Horizon(home.clock, self._kept_us)
+        self.horizon = retention.Horizon(home.clock, self.kept_us)
         self._logs: dict[int, native.Log] = {}
         self._door = Door(self)
 
@@ -85,31 +86,6 @@ class Stream(Compacting):
     def durability(self) -> str:
         """`sync`, `interval` or `process`: what an acknowledgement waits for."""
         return self.info.durability
-
-    @property
-    def retention_hours(self) -> int:
-        """How long records can be read, as the catalog says now."""
-        return self._settings().retention_hours
-
-    def _settings(self) -> StreamInfo:
-        # What anybody may have changed since `info` was looked up.
-        found = self._home.catalog.refresh().streams.get(self.info.key)
-        return found if found is not None and found.id == self.info.id else self.info
-
-    def _kept_us(self) -> int:
-        info = self._settings()
-        return retention.retention_us(info.retention_hours, info.retention_us)
-
-    def set_retention(self, hours: int) -> None:
-        """Keep records for so many hours from now on, 24 to 8,760; durable at return.
-
-        What falls out is gone for every reader within a second. When the time is raised, records that had fallen out
-        come back as far as their files were not dropped yet. Raises InvalidArgumentError, InvalidTypeError,
-        StreamNotFoundError, ReadOnlyError, StoreFullError.
-        """
-        settings.check_int("hours", hours, limits.RETENTION_HOURS_MIN, limits.RETENTION_HOURS_MAX)
-        self._home.catalog.publish("alter", self.info, set={"retention_hours": hours, "retention_us": 0})
-        self.horizon.forget()
 
     @property
     def arn(self) -> str:

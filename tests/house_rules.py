@@ -44,6 +44,9 @@ LEVELS: dict[str, float] = {
     "description": 1.6,  # what segments say of their stream
     "reshard": 2.5,  # changes the shards of one stream
     "door": 2.6,  # puts to them
+    "trim": 2.6,
+    "grants": 2.7,
+    "keeping": 2.8,
     "stream": 3,
     "stats": 3.5,
     "maintenance": 3.8,

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from itertools import islice
+from collections.abc import Callable
 from typing import NamedTuple
 
-from streamstore import limits, native
+from streamstore import limits, native, trim
 from streamstore.catalog import Catalog
 from streamstore.events import StreamInfo
 from streamstore.lineage import Node
@@ -69,17 +68,7 @@ class Trimmer:
             freed += leftover
             if position:
                 starts[index] = position
-        return Trimmed(freed + self.publish(stream, info, starts), rolled, expired)
-
-    def publish(self, stream: Stream, info: StreamInfo, starts: Mapping[int, int]) -> int:
-        """Let each of these logs begin at its position, and drop the files before it; returns the bytes freed."""
-        freed = 0
-        items = iter(starts.items())
-        while part := dict(islice(items, limits.TRIM_EVENT_SHARDS)):
-            # Published before a file goes: whoever opens the store next must not take what is gone for damage.
-            self._catalog.publish("trim", info, starts=part)
-            freed += sum(stream.log(index).trim(position) for index, position in part.items())
-        return freed
+        return Trimmed(freed + trim.move_starts(self._catalog, info, stream.log, starts), rolled, expired)
 
     def _is_due(self, info: StreamInfo, index: int, horizon: int, roll_before: int) -> bool:
         lineage = info.lineage

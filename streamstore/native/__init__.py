@@ -22,8 +22,9 @@ from streamstore._hot import (
 from streamstore.native.attachment import Attachment
 from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
 from streamstore.native.columns import Columns
-from streamstore.native.entries import make_target, whole_results
+from streamstore.native.entries import frame_size_max, make_target, whole_results
 from streamstore.native.fork import watch_fork
+from streamstore.native.hold import Hold
 from streamstore.native.log import Log
 from streamstore.native.packing import Block, Packing, Seal
 from streamstore.native.seeding import seed
@@ -35,6 +36,7 @@ __all__ = [
     "Attachment",
     "Block",
     "Columns",
+    "Hold",
     "Log",
     "Packing",
     "Seal",
@@ -48,6 +50,7 @@ __all__ = [
     "Target",
     "decode_frame",
     "error_for",
+    "frame_size_max",
     "make_put_result",
     "make_put_results",
     "make_record",

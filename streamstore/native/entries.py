@@ -69,3 +69,14 @@ def whole_results(outcomes: list[Any]) -> PutResults:
     if any(isinstance(item, Exception) for item in outcomes):
         raise_partial(outcomes)
     return make_put_results(tuple(outcomes))
+
+
+def frame_size_max(data: Any, key: str | None, block: bytes | None) -> int:
+    """Bytes of a log that a record takes at most, explicit hash key and pad included."""
+    return (
+        int(lib.SS_FRAME_HEADER_SIZE)
+        + len(memoryview(data).cast("B"))
+        + len((key or "").encode())
+        + len(block or b"")
+        + 64
+    )
