@@ -90,7 +90,7 @@ _ROWS: tuple[tuple[str, str, str, str, int | None], ...] = (
     ("UpdateAccountSettings", "account:update_settings", ADMIN, "InvalidArgument LimitExceeded Validation", 5),
     ("UpdateChannel", "absent:channel", ADMIN, _CHECKED, None),
     ("UpdateDeadLetterQueueRecordsVisibility", "absent:queue", WRITE, _QUEUED, None),
-    ("UpdateMaxRecordSize", "absent:store", ADMIN, _CHECKED, 5),
+    ("UpdateMaxRecordSize", "streams:update_max_record_size", ADMIN, _CHECKED, 5),
     ("UpdateQueue", "absent:queue", ADMIN, f"{_QUEUE} ResourceInUse", None),
     ("UpdateQueueRecordsVisibility", "absent:queue", WRITE, _QUEUED, None),
     ("UpdateShardCount", "resharding:update_count", ADMIN, _CHECKED, 10),

@@ -11,7 +11,6 @@ from streamstore.kinesis import errors, sequence
 from streamstore.kinesis.call import Call, Request
 from streamstore.limits import HASH_KEY_END
 
-RECORD_SIZE_MAX = 10 << 20
 BATCH_SIZE_MAX = 10 << 20
 
 
@@ -19,7 +18,7 @@ def put_record(call: Call, request: Request) -> dict[str, Any]:
     stream = call.readable(request)
     settings = call.settings(stream)
     entry = _entry(request, settings.distribution == "AUTO", "")
-    _check_size(entry, stream, "data")
+    _check_size(entry, settings.record_size_max(stream), "data")
     if (number := request.get("SequenceNumberForOrdering")) is not None:
         if settings.distribution == "AUTO":
             raise errors.invalid("SequenceNumberForOrdering cannot be used with the AUTO record distribution strategy.")
@@ -47,9 +46,9 @@ def put_records(call: Call, request: Request) -> dict[str, Any]:
     settings = call.settings(stream)
     auto = settings.distribution == "AUTO"
     entries = [_entry(item, auto, f"records.{place}.member.") for place, item in enumerate(request["Records"], 1)]
-    total = 0
+    total, high = 0, settings.record_size_max(stream)
     for place, entry in enumerate(entries, 1):
-        total += _check_size(entry, stream, f"records.{place}.member.data")
+        total += _check_size(entry, high, f"records.{place}.member.data")
     if total > BATCH_SIZE_MAX:
         raise errors.invalid("Records size exceeds 10 MB limit")
     if request.get("DryRun"):
@@ -88,10 +87,9 @@ def _entry(item: Request, auto: bool, path: str) -> Entry:
     return item["Data"], key, explicit
 
 
-def _check_size(entry: Entry, stream: Stream, path: str) -> int:
+def _check_size(entry: Entry, high: int, path: str) -> int:
     """The bytes of data and key together; ValidationException where they are over the stream's limit."""
     size = len(entry[0]) + (0 if entry[1] is None else len(entry[1].encode()))
-    high = min(stream.info.max_record_size, RECORD_SIZE_MAX)
     if size > high:
         raise errors.too_long(size, path, high)
     return size

@@ -12,6 +12,7 @@ from typing import Any
 from streamstore import Stream
 
 NAME = "kinesis"
+RECORD_SIZE_MAX = 10 << 20
 
 
 @dataclass
@@ -25,9 +26,15 @@ class Settings:
     metrics: list[str] = field(default_factory=list)
     distribution: str = "USER_PARTITION_KEY"
     warm_mibps: int = 0
+    record_kib: int = 0  # 0: the store's own limit, for streams that were not made through the API
     key_id: str = ""
     scalings_us: list[int] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def record_size_max(self, stream: Stream) -> int:
+        """The most bytes that data and key of one record may have on the wire."""
+        most = min(stream.info.max_record_size, RECORD_SIZE_MAX)
+        return min(self.record_kib * 1024, most) if self.record_kib else most
 
     @classmethod
     def of(cls, stream: Stream) -> Settings:

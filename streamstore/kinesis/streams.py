@@ -31,9 +31,12 @@ def create(call: Call, request: Request) -> None:
     _on_demand(request, chosen)
     if call.service.throttle is not None:
         account.check_quota(call, mode, count)
-    size = request.get("MaxRecordSizeInKiB", 1024) * 1024
+    # The store takes what the largest setting allows, so that UpdateMaxRecordSize need not change it.
+    chosen.record_kib = request.get("MaxRecordSizeInKiB", 1024)
     try:
-        call.store.create_stream(name, count, max_record_size=size, annotations=_annotations(chosen))
+        call.store.create_stream(
+            name, count, max_record_size=settings.RECORD_SIZE_MAX, annotations=_annotations(chosen)
+        )
     except StreamExistsError:
         raise errors.in_use(f"Stream {name} under account {call.account} already exists.") from None
 
@@ -102,7 +105,7 @@ def describe_summary(call: Call, request: Request) -> dict[str, Any]:
         **_common(call, stream, chosen),
         "OpenShardCount": len(call.lineage(stream).open),
         "ConsumerCount": len(chosen.consumers),
-        "MaxRecordSizeInKiB": min(call.info(stream).max_record_size // 1024, 10240),
+        "MaxRecordSizeInKiB": chosen.record_size_max(stream) // 1024,
         "ChannelCount": 0,
         "QueueCount": 0,
     }
@@ -144,3 +147,21 @@ def _summary(call: Call, name: str) -> dict[str, Any]:
         "StreamModeDetails": {"StreamMode": call.settings(stream).mode},
         "StreamCreationTimestamp": Moment(stream.info.created_us // 1000),
     }
+
+
+def update_max_record_size(call: Call, request: Request) -> None:
+    if request.get("StreamARN") is None:
+        raise errors.invalid("StreamARN should be provided.")
+    stream = call.active(request)
+    wanted = request["MaxRecordSizeInKiB"]
+    if wanted * 1024 > stream.info.max_record_size:
+        raise errors.invalid(
+            f"Stream {stream.name} under account {call.account} was made with records of at most "
+            f"{stream.info.max_record_size} bytes."
+        )
+
+    def edit(kept: Settings) -> None:
+        kept.record_kib = wanted
+
+    settings.change(stream, edit)
+    call.changed(stream)

@@ -189,6 +189,27 @@ def test_retention_is_set_both_ways(kinesis, stream):
     assert summary(kinesis)["RetentionPeriodHours"] == 24
 
 
+def test_the_record_size_is_changed_at_once(kinesis, stream, store):
+    """Up to 10 MiB, data and key together; a stream made with less in Python says so."""
+    put = {"StreamName": "s", "Data": b"x" * (2 << 20), "PartitionKey": "k"}
+    assert failure(kinesis.put_record, **put)[0] == "ValidationException"
+    kinesis.update_max_record_size(StreamARN=ARN, MaxRecordSizeInKiB=10240)
+    assert summary(kinesis)["MaxRecordSizeInKiB"] == 10240
+    kinesis.put_record(**put)
+    largest = b"x" * ((10 << 20) - 1)
+    answer = kinesis.put_records(StreamName="s", Records=[{"Data": largest, "PartitionKey": "k"}])
+    assert answer["FailedRecordCount"] == 0
+    assert "10485760" in failure(kinesis.put_record, **{**put, "Data": largest + b"x"})[1]
+    for size in (1023, 10241):
+        assert (
+            failure(kinesis.update_max_record_size, StreamARN=ARN, MaxRecordSizeInKiB=size)[0] == "ValidationException"
+        )
+    store.create_stream("small")
+    arn = ARN.replace("/s", "/small")
+    kind, text = failure(kinesis.update_max_record_size, StreamARN=arn, MaxRecordSizeInKiB=2048)
+    assert (kind, "was made with records of at most 1048576" in text) == ("InvalidArgumentException", True)
+
+
 def test_absent_partition_keys(kinesis, stream):
     """With AUTO, keys and explicit hash keys place nothing, an absent key stays absent, and order is nobody's."""
     assert failure(kinesis.put_record, StreamName="s", Data=b"x")[0] == "ValidationException"
