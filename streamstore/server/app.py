@@ -140,8 +140,9 @@ def _headers(scope: Any) -> dict[str, str]:
     for name, value in scope.headers.items():
         lower = name.lower()
         headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
-    if scope.authority and "host" not in headers:
-        headers["host"] = scope.authority
+    if scope.authority:
+        headers[":authority"] = scope.authority
+        headers.setdefault("host", scope.authority)
     return headers
 
 

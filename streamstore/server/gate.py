@@ -24,7 +24,7 @@ from streamstore.server import sigv4
 from streamstore.server.credentials import Credential
 
 SKEW_S = 300
-MUST_SIGN = ("host",)
+HOST_NAMES = frozenset(("host", ":authority"))
 
 
 class Gate:
@@ -54,10 +54,9 @@ class Gate:
             raise _mismatch()
         if claimed.service != "kinesis" or not claimed.time.startswith(claimed.date):
             raise _mismatch()
-        needed = {*MUST_SIGN, *(name for name in request.headers if name.startswith("x-amz-"))}
-        if claimed.presigned:
-            needed = set(MUST_SIGN)
-        if not needed <= set(claimed.signed):
+        signed = set(claimed.signed)
+        needed = set() if claimed.presigned else {name for name in request.headers if name.startswith("x-amz-")}
+        if not needed <= signed or signed.isdisjoint(HOST_NAMES):
             raise _mismatch()
         self._check_time(claimed)
         payload = request.headers.get("x-amz-content-sha256")

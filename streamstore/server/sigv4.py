@@ -15,7 +15,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _SCOPE = re.compile(r"([\w.-]{1,128})/(\d{8})/([a-z0-9-]{1,64})/([a-z0-9-]{1,64})/aws4_request", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_HEADERS = re.compile(r"[a-z0-9-]+(;[a-z0-9-]+)*", re.ASCII)
+_HEADERS = re.compile(r":?[a-z0-9._-]+(;:?[a-z0-9._-]+)*", re.ASCII)  # over HTTP/2 some sign `:authority`
 _TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 
