@@ -287,7 +287,7 @@ def in_store(root: str, steps_: list[Step]) -> None:
     places = [step.in_store for step in steps_ if step.in_store is not None]
     if not places:
         return
-    with open_store(root, create=False) as store:
+    with open_store(root, create=False, maintenance=False) as store:
         infos = {info.id: info for info in store.catalog.refresh().streams.values()}
         for stream_id, index, position in places:
             if stream_id in infos:

@@ -66,8 +66,31 @@ class RetainedLog(Log):
         if not records:  # nothing visible yet, or damage: reading there tells which
             before = state.record_count if position >= state.visible else state.start_record_count
             return _Kept(position, before, 0, horizon)
-        kept = self._kept = _Kept(position, records[0].ordinal - 1, records[0].arrival_us, horizon)
+        kept = _Kept(position, records[0].ordinal - 1, records[0].arrival_us, horizon)
+        kept = self._kept = self._with_damage(state, kept)
         return kept
+
+    def _with_damage(self, state: LogState, kept: _Kept) -> _Kept:
+        """Damage right before the first record kept may have held records that are kept too: it is read, and told."""
+        if kept.position <= state.start:
+            return kept
+        if kept.before <= state.start_record_count:
+            status = super().read(state.start, kept.position, 1, _LOOK_SIZE)[4]
+            return kept._replace(position=state.start) if status & 0xFF == CORRUPT else kept
+        if super().seek_ordinal(kept.before) < kept.position:
+            return kept
+        # Bisect for the last record that stands before it.
+        begin, before = state.start, state.start_record_count
+        low, high = before + 1, kept.before
+        while low <= high:
+            middle = (low + high) // 2
+            found = super().read(super().seek_ordinal(middle), kept.position, 1, _LOOK_SIZE)[0]
+            if found:
+                begin, before = found[0].next_position, found[0].ordinal
+                low = before + 1
+            else:
+                high = middle - 1
+        return kept._replace(position=begin, before=before)
 
     def _hidden(self, position: int) -> bool:
         return position < self.state().start
