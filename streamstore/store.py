@@ -312,6 +312,12 @@ class Store:
 
         attach.delete(self, name)
 
+    def tidy_queues(self) -> list[str]:
+        """Have every queue give back the space it does not need; what went wrong, a line each. A part of `maintain`."""
+        from streamstore.queue import attach
+
+        return attach.tidy(self)
+
     # --- consumers --------------------------------------------------------------------------------------------------
 
     def list_consumers(self, stream: str) -> list[str]:

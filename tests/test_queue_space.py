@@ -47,7 +47,7 @@ def test_acknowledged_messages_leave_the_disk(tmp_path, small):
             drain(queue)
         assert disk_bytes(tmp_path / "s") < 4 * limits.MIB
         assert queue.stats()["total_acknowledged"] == 6_000
-        queue.engine.trimmer.trim()
+        assert not store.maintain().problems
         assert disk_bytes(tmp_path / "s") < limits.MIB
     with streamstore.open(tmp_path / "s") as store:
         queue = store.queue("jobs")
@@ -64,7 +64,7 @@ def test_a_few_dead_letters_do_not_hold_the_disk(tmp_path, small):
             queue.put_many([[turn, b"x" * 500]] + [[-1, b"x" * 500]] * 99)
         drain(queue, keep=set(range(0, 40, 5)))
         numbers = [letter.id for letter in queue.dead_letters]
-        queue.engine.trimmer.trim()
+        assert not store.maintain().problems
         assert disk_bytes(tmp_path / "s") < limits.MIB
     with streamstore.open(tmp_path / "s") as store:
         queue = store.queue("jobs")
@@ -76,7 +76,7 @@ def test_a_few_dead_letters_do_not_hold_the_disk(tmp_path, small):
         assert [message.body[0] for message in got] == [0, 5, 10, 15]
         queue.ack_many(got)
         assert queue.dead_letters.purge() == 4
-        queue.engine.trimmer.trim()
+        assert not store.maintain().problems
         with queue.engine.journal.lock:
             assert not queue.engine.journal.state.moved
 
@@ -90,7 +90,7 @@ def test_a_message_in_flight_survives_what_is_trimmed_around_it(tmp_path, small)
         for _ in range(30):
             queue.put_many([[1, b"x" * 500]] * 100)
             drain(queue)
-        queue.engine.trimmer.trim()
+        assert not store.maintain().problems
         assert disk_bytes(tmp_path / "s") < limits.MIB
         oldest.nack()
         again = queue.get()
@@ -107,7 +107,7 @@ def test_what_was_put_within_the_dedup_window_stays(tmp_path, small):
         for _ in range(20):
             queue.put_many([[1, b"x" * 500]] * 100)
             drain(queue)
-        queue.engine.trimmer.trim()
+        assert not store.maintain().problems
     with streamstore.open(tmp_path / "s") as store:
         queue = store.queue("jobs")
         queue.put([0], id="one")

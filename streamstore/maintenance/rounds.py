@@ -33,6 +33,7 @@ class Home(Protocol):
     clock: retention.TrustedClock
 
     def stream_by_id(self, stream_id: int) -> Stream: ...
+    def tidy_queues(self) -> list[str]: ...
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Rounds:
             self._look_at_clock(report)
             with suppress(StoreFullError):
                 attachment.make_reserve()
-            for step in (self._trim, self._purge):
+            for step in (self._trim, self._purge, self._tidy):
                 self._attempt(report, step)
             attachment.set_maintained(clock.now_us())
         # Not under that lock: it may take long, and what is past retention does not wait for it.
@@ -162,6 +163,11 @@ class Rounds:
             if now_us - since_us >= limits.PURGE_AFTER_US and not self._stopped():
                 self.purge(stream_id)
                 report.purged_streams += 1
+
+    def _tidy(self, report: Report) -> None:
+        """Have queues give back what was acknowledged."""
+        if not self._stopped():
+            report.problems += self._home.tidy_queues()
 
     def purge(self, stream_id: int) -> None:
         """Let nobody write to a deleted stream any more, and remove its files."""

@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from streamstore import inner, limits, retention, routing, settings
-from streamstore.errors import InvalidArgumentError, InvalidTypeError, StreamExistsError, StreamNotFoundError
+from streamstore.errors import (
+    ClosedError,
+    InvalidArgumentError,
+    InvalidTypeError,
+    StreamExistsError,
+    StreamNotFoundError,
+    StreamStoreError,
+)
 from streamstore.events import StreamInfo
 from streamstore.queue import events
 from streamstore.queue.engine import Engine, Receipt
@@ -88,6 +95,23 @@ def delete(store: Store, name: str) -> None:
     else:
         store.delete_stream_of(kept.id)
     store.parts.pop(f"queue {kept.id}", None)
+
+
+def tidy(store: Store) -> list[str]:
+    """Give back what no queue of the store needs, whosever it is; what went wrong, a line each."""
+    problems = []
+    for info in list(store.catalog.refresh().streams.values()):
+        if not info.name.startswith(PREFIX):
+            continue
+        try:
+            _engine(store, info.name[len(PREFIX) :], info).trimmer.trim()
+        except StreamNotFoundError:
+            continue  # deleted meanwhile
+        except ClosedError:
+            raise
+        except StreamStoreError as error:
+            problems.append(f"queue {info.name[len(PREFIX) :]}: {error}")
+    return problems
 
 
 def configure(store: Store, name: str, options: Mapping[str, Any]) -> None:

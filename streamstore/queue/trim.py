@@ -27,6 +27,7 @@ _log = logging.getLogger("streamstore")
 _LOOK_EVERY = 4_096
 _COPY_SHARE = 4  # a segment is emptied where a quarter of it or less is still needed
 _COPY_BATCH = 256
+_ROLL_SIZE = 64 * limits.KIB  # where maintenance cuts short what would be cut later
 
 
 class Trimmer:
@@ -83,7 +84,9 @@ class Trimmer:
                 self._trim(shard)
             self._tidy_side_log()
         with engine.journal.lock:
-            engine.journal.roll()
+            now = engine.journal.open().state()
+            if now.tail - now.segment_base > _ROLL_SIZE:
+                engine.journal.roll()
 
     def _floor(self, shard: int) -> int:
         engine = self._engine
@@ -111,7 +114,7 @@ class Trimmer:
         """Begin a new segment where all before it could go."""
         log = self._engine.source.log(shard)
         state = log.state()
-        if state.tail > state.segment_base and state.tail - state.segment_base > limits.JOURNAL_ROLL_SIZE // 2:
+        if state.tail > state.segment_base and state.tail - state.segment_base > _ROLL_SIZE:
             try:
                 log.roll(state.tail)
             except TailMismatchError:
