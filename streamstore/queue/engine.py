@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _log = logging.getLogger("streamstore")
-_LOOK_US = 100_000
+LOOK_US = 100_000
+"""How often somebody looks whether the processes that hold messages still live."""
 Receipt = tuple[int, int]
 """(name, number of the delivery)"""
 
@@ -64,6 +65,7 @@ class Engine:
         self._owner = 0
         self._attached = False
         self._looked_us = 0
+        self._bring_back_at_us = 0
 
     def part(self, name: str, make: Callable[[], _T]) -> _T:
         """What there is one of for all that use this engine."""
@@ -130,8 +132,17 @@ class Engine:
         Raises CorruptRangeError once where records are damaged; the next call goes on behind them.
         """
         with self.journal.lock:
-            self.state()
-            return self.receiver.receive(limit, visibility_us, owner)
+            state = self.state()
+            if len(state.owners) > 1 or (state.owners and self._owner not in state.owners):
+                # What a dead process held does not wait until there is nothing new.
+                now_us = clock.boot_us()
+                if now_us >= self._bring_back_at_us:
+                    self._bring_back_at_us = now_us + LOOK_US
+                    self.bring_back()
+            taken = self.receiver.receive(limit, visibility_us, owner)
+            if not taken and self.bring_back():
+                taken = self.receiver.receive(limit, visibility_us, owner)
+            return taken
 
     def fetch(self, name: int) -> Record | None:
         """The record of a message, wherever it stands; None where retention took it. The caller holds the lock."""
@@ -292,7 +303,7 @@ class Engine:
                 return
             now_us = clock.boot_us()
             # A worker of another process that dies is seen at the next look.
-            slice_us = _LOOK_US if state.owners else limits.WAIT_SLICE_US
+            slice_us = LOOK_US if state.owners else limits.WAIT_SLICE_US
             if timeout_us >= 0:
                 slice_us = min(slice_us, timeout_us)
             if (due_us := state.next_deadline_us()) is not None:

@@ -309,6 +309,7 @@ class Queue:
         with engine.journal.lock:
             engine.state()
             engine.journal.refresh()
+            engine.bring_back()
             state = engine.journal.state
             state.due(clock.boot_us())
             waiting = state.waiting()
