@@ -69,6 +69,11 @@ def make_room(home: GrantHome, needs: Mapping[int, int]) -> None:
         home.catalog.wait(seen, limits.WAIT_SLICE_US)
 
 
+def kept(home: GrantHome, info: StreamInfo) -> int:
+    """Bytes between start and tail, of all shards; of the closed ones too."""
+    return sum(held.tail - held.start for held in (log.held() for log in _there(home, info)))
+
+
 def _locked(home: GrantHome) -> native.Hold:
     hold = home.attachment.hold(limits.HOLD_GRANTS, wait=True)
     assert hold is not None
@@ -95,10 +100,10 @@ def _share_out(home: GrantHome, info: StreamInfo, needs: Mapping[int, int]) -> b
     if drops:
         _roll(logs[index] for index in needs if index in logs and _active_size(logs[index].held()) >= step)
     wanted = sum(needs.values())
-    free = info.max_bytes - _kept(home, info)
+    free = info.max_bytes - kept(home, info)
     if wanted > free:
         _drop(home, info, lambda part, freed: part.arrival_us < home.horizon())
-        free = info.max_bytes - _kept(home, info)
+        free = info.max_bytes - kept(home, info)
     if wanted > free and drops and wanted <= info.max_bytes:
         free = _drop_oldest(home, info, wanted, step)
     fits = wanted <= free
@@ -126,11 +131,6 @@ def _there(home: GrantHome, info: StreamInfo) -> list[native.Log]:
     return [home.log(index) for index in home.written() if index in living]
 
 
-def _kept(home: GrantHome, info: StreamInfo) -> int:
-    """Bytes between start and tail, of all shards; of the closed ones too."""
-    return sum(held.tail - held.start for held in (log.held() for log in _there(home, info)))
-
-
 def _drop(home: GrantHome, info: StreamInfo, goes: Callable[[trim.Part, int], bool]) -> None:
     """Drop parts, oldest first, as long as `goes(part, bytes of those before it)`."""
     going, freed = [], 0
@@ -144,9 +144,9 @@ def _drop(home: GrantHome, info: StreamInfo, goes: Callable[[trim.Part, int], bo
 
 def _drop_excess(home: GrantHome, info: StreamInfo, wanted: int, slack: int) -> int:
     """Drop the oldest sealed parts until `wanted` bytes fit, and some more; returns what is free then."""
-    excess = _kept(home, info) + wanted + slack - info.max_bytes
+    excess = kept(home, info) + wanted + slack - info.max_bytes
     _drop(home, info, lambda part, freed: freed < excess)
-    return info.max_bytes - _kept(home, info)
+    return info.max_bytes - kept(home, info)
 
 
 def _drop_oldest(home: GrantHome, info: StreamInfo, wanted: int, step: int) -> int:

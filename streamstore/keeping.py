@@ -76,6 +76,10 @@ class Keeping:
         self.catalog.publish("alter", self.info, set=values)
         grants.renew(self)
 
+    def kept_bytes(self: Keeper) -> int:
+        """What the stream keeps, as max_bytes counts it: from the oldest segment that is there."""
+        return grants.kept(self, self.check())
+
     def make_room(self: Keeper, needs: Mapping[int, int]) -> None:
         """Return once each of these shards may take so many bytes more. Raises StreamFullError."""
         grants.make_room(self, needs)

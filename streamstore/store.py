@@ -379,6 +379,10 @@ class Store:
             "poison": self.attachment.poison(),
             "epoch_counter": self.attachment.epoch_counter(),
             "processes": self.attachment.processes(),
+            "clock_jump_us": self.attachment.clock()[1],
+            "clock_trusted": self.clock.look() == 0,
+            "maintained_us": self.attachment.maintained(),
+            "maintenance_problems": self.caretaker.problems if self.caretaker else [],
             "streams": [stats.of_stream(self.stream(name)) for name in names],
         }
 

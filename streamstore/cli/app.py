@@ -25,6 +25,8 @@ VERBS = {
     "read": "read:read",
     "tail": "tail:tail",
     "stat": "stat:stat",
+    "retention": "maintain:retention",
+    "maintain": "maintain:maintain",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
     "repair": "repair:repair",

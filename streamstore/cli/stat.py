@@ -76,6 +76,9 @@ def _document(directory: Path, before: Stats, after: Stats, seconds: float) -> d
         "frozen_view": bool(after["private_recovery"]),
         "poisoned_errno": after["poison"],
         "interval_s": round(seconds, 3),
+        "clock_jump_s": round(after["clock_jump_us"] / 1e6, 1),
+        "clock_trusted": after["clock_trusted"],
+        "maintained": iso_us(after["maintained_us"]) if after["maintained_us"] else None,
         "disk_bytes": disk_bytes(directory),
         "pinned_bytes": sum(pinned_bytes(directory, pid) or 0 for pid in pids.values()),
         "processes": [_process(process, rows) for process in after["processes"]],
@@ -179,12 +182,21 @@ def _print(document: dict[str, Any], *, clear: bool) -> None:
         sys.stdout.write("\x1b[2J\x1b[H")
     if document["poisoned_errno"]:
         note("a sync failed: nothing is acknowledged until every process has closed the store and one opens it again")
+    if not document["clock_trusted"]:
+        note(
+            "the wall clock jumped, so nothing is trimmed; `streamstore maintain --accept-clock` says that it is right"
+        )
+    for each in document["streams"]:
+        if each["max_bytes"]:
+            full = f"{size_text(each['kept_bytes'])} of at most {size_text(each['max_bytes'])}"
+            note(f"{each['name']} keeps {full}; on full: {each['on_full']}")
     print_facts(
         [
             ("store", f"{document['directory']}  (id {document['store_id']}, incarnation {document['incarnation']})"),
             ("on disk", size_text(document["disk_bytes"])),
             ("pinned", f"{size_text(document['pinned_bytes'])} of deleted files that a process still holds"),
             ("view", "frozen: nobody has the store open" if document["frozen_view"] else "live"),
+            ("maintained", document["maintained"] or "never"),
         ]
     )
     print()

@@ -19,6 +19,7 @@ from streamstore.cli.arguments import (
 )
 from streamstore.cli.describe import stream_document
 from streamstore.cli.output import note, print_json, print_table
+from streamstore.limits import ON_FULL
 
 
 @click.command()
@@ -37,6 +38,14 @@ from streamstore.cli.output import note, print_json, print_table
 @click.option(
     "--max-record-size", type=SIZE, help="Largest data and key of a record, for example 4MiB.  [default: 1MiB]"
 )
+@click.option("--max-bytes", type=SIZE, help="The most that is kept of it, before compression.  [default: no limit]")
+@click.option(
+    "--on-full",
+    type=click.Choice(ON_FULL),
+    default="error",
+    show_default=True,
+    help="What a put does that finds no place within --max-bytes.",
+)
 @click.option("--exist-ok", is_flag=True, help="Succeed where the stream is there already.")
 @json_option
 def create(
@@ -46,6 +55,8 @@ def create(
     retention_hours: int,
     durability: str | None,
     max_record_size: int | None,
+    max_bytes: int | None,
+    on_full: str,
     exist_ok: bool,
     as_json: bool,
 ) -> None:
@@ -62,6 +73,8 @@ def create(
             shard_count=shards,
             retention_hours=retention_hours,
             durability=durability,
+            max_bytes=max_bytes,
+            on_full=on_full,
             exist_ok=exist_ok,
             **options,
         )

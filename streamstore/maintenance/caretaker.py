@@ -44,6 +44,11 @@ class Caretaker:
             self._thread = threading.Thread(target=self._run, name="streamstore-maintenance", daemon=True)
             self._thread.start()
 
+    @property
+    def problems(self) -> list[str]:
+        """What the latest round of this thread could not do."""
+        return list(self.last.problems) if self.last else []
+
     def stop(self) -> None:
         """End the thread: at once, or after the log that it is at."""
         self._end()
