@@ -104,8 +104,8 @@ void ss_store_wake(ss_store *store);
 
 /* How blocks of compacted segments are stored; a bit each, for ever. */
 enum { SS_BLOCK_LZ4 = 1, SS_BLOCK_SEALED = 2 };
-/* Open `size` sealed bytes into as many at `opened` (AES-256-GCM); SS_OK, or SS_NO_KEY where there is no key or it is
- * the wrong one. Called from any thread with no lock held. */
+/* Open `size` sealed bytes into as many at `opened` (AES-256-GCM); SS_NO_KEY where there is no key, SS_CORRUPT where
+ * the tag does not hold. Called from any thread with no lock held. */
 typedef ss_status (*ss_unseal)(void *context, uint32_t stream_id, uint32_t key_id, const uint8_t *nonce,
                                const uint8_t *tag, const uint8_t *associated, size_t associated_size,
                                const uint8_t *sealed, size_t size, uint8_t *opened);

@@ -97,33 +97,30 @@ def normalize(entry: Any, index: int) -> tuple[tuple[Any, Any, Any], bytes | Non
 
 def check(entry: tuple[Any, Any, Any], index: int, record_size_max: int) -> None:
     """Raise for an entry that the core would refuse: the slow twin of the checks in `_hot`, for entries that go
-    another way.
+    another way. A negative index is that of a record that stands alone.
     """
     data, key, hash_key = entry
+    where = f"entry {index}: " if index >= 0 else ""
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise InvalidTypeError(f"entry {index}: data must be bytes, bytearray or memoryview, not {type(data).__name__}")
+        raise InvalidTypeError(f"{where}data must be bytes, bytearray or memoryview, not {type(data).__name__}")
     if key is not None and not isinstance(key, str):
-        raise InvalidTypeError(f"entry {index}: partition_key must be str or None, not {type(key).__name__}")
+        raise InvalidTypeError(f"{where}partition_key must be str or None, not {type(key).__name__}")
     if key is not None and not 1 <= len(key) <= PARTITION_KEY_CHARACTERS_MAX:
         raise InvalidArgumentError(
-            f"entry {index}: partition_key has {len(key)} characters; 1 to {PARTITION_KEY_CHARACTERS_MAX} are allowed"
+            f"{where}partition_key has {len(key)} characters; 1 to {PARTITION_KEY_CHARACTERS_MAX} are allowed"
         )
     try:
         key_size = 0 if key is None else len(key.encode())
     except UnicodeEncodeError:
         raise InvalidArgumentError(
-            f"entry {index}: partition_key has a lone surrogate and cannot be written as UTF-8"
+            f"{where}partition_key has a lone surrogate and cannot be written as UTF-8"
         ) from None
     size = (data.nbytes if isinstance(data, memoryview) else len(data)) + key_size
     if size > record_size_max:
-        raise RecordTooLargeError(
-            f"entry {index}: a record of {size} bytes is over the limit of {record_size_max} bytes"
-        )
+        raise RecordTooLargeError(f"{where}a record of {size} bytes is over the limit of {record_size_max} bytes")
     if hash_key is None:
         return
     if not isinstance(hash_key, int):
-        raise InvalidTypeError(
-            f"entry {index}: explicit_hash_key must be an int or None, not {type(hash_key).__name__}"
-        )
+        raise InvalidTypeError(f"{where}explicit_hash_key must be an int or None, not {type(hash_key).__name__}")
     if not 0 <= hash_key < HASH_KEY_END:
-        raise InvalidArgumentError(f"entry {index}: explicit_hash_key must be 0 to 2**128 - 1")
+        raise InvalidArgumentError(f"{where}explicit_hash_key must be 0 to 2**128 - 1")

@@ -36,6 +36,10 @@ def _current(state: State, info: StreamInfo) -> StreamInfo:
     return found
 
 
+class _UnchangedError(Exception):
+    """A decision to leave things as they are."""
+
+
 class Catalog:
     """What streams there are, as of the latest event any process published. Any thread; goes on after a fork."""
 
@@ -200,6 +204,28 @@ class Catalog:
             return events.encode(kind, id=info.id, **values), found
 
         return self.change(decide, frees=kind in _FREEING)
+
+    def alter(self, info: StreamInfo, decide: Callable[[StreamInfo], dict[str, Any] | None]) -> StreamInfo:
+        """Change settings of a stream to what `decide` makes of them; what is known then. None changes nothing.
+
+        `decide` may raise to refuse, and is called again where another process was faster. Raises StreamNotFoundError
+        where the stream was deleted, ReadOnlyError, StoreFullError.
+        """
+        unchanged: list[StreamInfo] = []
+
+        def decide_event(state: State) -> tuple[bytes, None]:
+            found = _current(state, info)
+            values = decide(found)
+            if values is None:
+                unchanged.append(found)
+                raise _UnchangedError
+            return events.encode("alter", id=info.id, set=values), None
+
+        try:
+            self.change(decide_event)
+        except _UnchangedError:
+            return unchanged[-1]
+        return self.find(info.key)
 
     def annotate(self, info: StreamInfo, name: str, update: Callable[[Any], Any]) -> Any:
         """Set a setting of a stream that the store itself has no use for to what `update` makes of its value.

@@ -70,10 +70,6 @@ class Compacting:
             raise ReadOnlyError(f"{self.attachment.path} is open read-only")
         self.catalog.publish("alter", self.info, set={"compact_after_us": settings.compact_after_us(after)})
 
-    def sealer(self) -> Sealer | None:
-        """Who knows its keys; None where its records are in plain."""
-        return None
-
     @property
     def compact_after(self: Streamlike) -> float | None:
         """Seconds after which a sealed segment is compacted; None for never."""

@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from streamstore import native, routing
+from streamstore import native, routing, sealed_target
 from streamstore.errors import (
     ClosedError,
     ForkedError,
     PartialPutError,
     ReadOnlyError,
+    SettingsChangedError,
     ShardClosedError,
     StaleHandleError,
     StreamFullError,
@@ -23,8 +24,16 @@ from streamstore.errors import (
 )
 from streamstore.events import StreamInfo
 from streamstore.native import PutResult, PutResults
+from streamstore.sealing import StreamKeys
 
-CURABLE = (ShardClosedError, StaleHandleError, ForkedError, ClosedError, StreamFullError)
+CURABLE = (
+    ShardClosedError,
+    StaleHandleError,
+    ForkedError,
+    ClosedError,
+    StreamFullError,
+    SettingsChangedError,
+)
 """What a new binding may cure; nothing was written where one of these is raised."""
 
 
@@ -32,6 +41,7 @@ class DoorHome(Protocol):
     """What the door asks of its stream."""
 
     attachment: native.Attachment
+    keys: StreamKeys
 
     def check(self) -> StreamInfo: ...
     def log(self, index: int) -> native.Log: ...
@@ -44,7 +54,7 @@ class DoorHome(Protocol):
 class _Binding(NamedTuple):
     """A target, and the shards it was bound to in the order of their hash keys."""
 
-    target: native.Target
+    target: native.Target | sealed_target.SealedTarget
     open: Sequence[int]
 
 
@@ -80,12 +90,8 @@ class Door:
             info = self._home.check()
             shards = info.lineage
             self._home.ensure_limits(info)
-            target = native.make_target(
-                [self._home.log(index) for index in shards.open],
-                shards.open_ranges,
-                record_size_max=info.max_record_size,
-                sync=info.durability == "sync",
-            )
+            logs = [self._home.log(index) for index in shards.open]
+            target = sealed_target.bind(logs, shards.open_ranges, info, self._home.keys)
             self.put_record, self.put_records = target.put_record, target.put_records
             return _Binding(target, shards.open)
 

@@ -59,7 +59,8 @@ class StreamInfo:
     on_full: str = "error"
     compact_after_us: int = 3_600_000_000  # since the segment was sealed; -1: never
     key_id: int = 0  # of the data key that new records are encrypted with; 0: none
-    keys: Mapping[int, Any] = field(default_factory=dict)
+    keys: Mapping[int, Any] = field(default_factory=dict)  # key id: the data key, wrapped
+    terms: int = 0  # grows with each change of what writers must hold to
     starts: Mapping[int, int] = field(default_factory=dict)
     shards: Mapping[int, Node] = field(default_factory=dict)
     pending: Step | None = None

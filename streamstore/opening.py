@@ -11,6 +11,7 @@ from typing import Any
 
 from streamstore import settings
 from streamstore.errors import InvalidTypeError, StorageError
+from streamstore.keys import KeyRing, ring_of
 from streamstore.store import Store
 
 
@@ -24,11 +25,13 @@ def open(
     region: str = "us-east-1",
     sync_interval: float = 0.1,
     maintenance: bool = True,
+    key_ring: str | os.PathLike[str] | KeyRing | None = None,
 ) -> Store:
     """Open the store in a directory, making it where there is none (unless create=False or read_only=True).
 
     `durability` is the default for new streams: "sync", "interval" (synced every `sync_interval` seconds) or
-    "process". Account and region are the view: streams of other ones are not seen. A thread in the background drops
+    "process". Account and region are the view: streams of other ones are not seen. `key_ring` unwraps the keys of
+    encrypted streams: the path of a key file, "env:NAME", "kms:KEY" or a KeyRing. A thread in the background drops
     what is past retention, unless maintenance=False (then it is for `store.maintain` or `streamstore maintain`). Raises
     StoreNotFoundError, FormatVersionError, ForeignFileError, StorageError, InvalidArgumentError, InvalidTypeError.
     """
@@ -39,6 +42,7 @@ def open(
         "region": region,
         "sync_interval": sync_interval,
         "maintenance": bool(maintenance),
+        "key_ring": ring_of(key_ring),
     }
     settings.check_options(options)
     try:

@@ -14,6 +14,7 @@ from streamstore.errors import (
     CorruptRangeError,
     InvalidArgumentError,
     InvalidTypeError,
+    KeyUnavailableError,
     ShardClosedError,
     StreamFullError,
     StreamStoreError,
@@ -42,6 +43,9 @@ class ShardHome(Protocol):
     def info(self) -> StreamInfo: ...
     def node(self, index: int) -> Node: ...
     def children(self, index: int) -> tuple[int, ...]: ...
+    def append(
+        self, log: native.Log, entries: list[tuple[Any, Any, Any]], attribute_blocks: list[bytes | None], tail: int = 0
+    ) -> Appended: ...
     def explain(self, error: StreamStoreError) -> StreamStoreError: ...
     def ensure_limits(self, info: StreamInfo) -> None: ...
     def make_room(self, needs: Mapping[int, int]) -> None: ...
@@ -228,7 +232,12 @@ class Shard:
         while True:
             visible, closed = log.reach()
             size = max(min(limits.READ_CHUNK_SIZE, visible - position), 4 * limits.KIB)
-            records, following, seen, ended, status, begin, end = log.read(position, 0, limit - len(found), size)
+            try:
+                records, following, seen, ended, status, begin, end = log.read(position, 0, limit - len(found), size)
+            except KeyUnavailableError:
+                if not found:
+                    raise
+                break  # told by the next read
             found += records
             left -= following - position
             position = following
@@ -358,7 +367,7 @@ class Shard:
         self._home.ensure_limits(self._home.info)
         while True:
             try:
-                return log.append(entries, expected_tail=tail, attributes=blocks)
+                return self._home.append(log, entries, blocks, tail)
             except StreamFullError:
                 pairs = zip(entries, blocks, strict=True)
                 sizes = [native.frame_size_max(entry[0], (*entry, None)[1], block) for entry, block in pairs]

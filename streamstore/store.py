@@ -20,6 +20,7 @@ from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
 from streamstore.events import Key, StreamInfo
+from streamstore.keys import ring_of
 from streamstore.maintenance import Caretaker, Report, Rounds
 from streamstore.stream import Stream
 
@@ -52,6 +53,7 @@ class Store:
             sync_interval_us=round(options["sync_interval"] * 1_000_000),
         )
         self.catalog = Catalog(self.attachment)
+        self.key_ring = ring_of(options.get("key_ring"))
         self.clock = retention.TrustedClock(self._jump_us)
         self.rounds = Rounds(self)
         self.caretaker: Caretaker | None = None

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from streamstore import attributes as blocks
 from streamstore import clock, description, events, iterators, limits, native, reshard, retention, routing
+from streamstore.block_sealing import unsealer
 from streamstore.bounds import Bound, Bounds, bind
 from streamstore.catalog import Catalog
 from streamstore.compacting import Compacting
 from streamstore.cursor import Options
 from streamstore.door import CURABLE, Door
+from streamstore.encryption import EncryptedStream
 from streamstore.errors import (
     InvalidArgumentError,
     InvalidTypeError,
@@ -29,9 +31,11 @@ from streamstore.errors import (
 from streamstore.events import StreamInfo
 from streamstore.iterators import Place
 from streamstore.keeping import Keeping
+from streamstore.keys import KeyRing
 from streamstore.lineage import Lineage, Node, Step
 from streamstore.native import PutResult, PutResults, Record
 from streamstore.reader import Reader
+from streamstore.sealing import StreamKeys
 from streamstore.shard import Shard
 from streamstore.values import LogOptions, LogState, PutEntry
 
@@ -45,13 +49,14 @@ class StreamHome(Protocol):
     attachment: native.Attachment
     catalog: Catalog
     clock: retention.TrustedClock
+    key_ring: KeyRing | None
 
     @property
     def store_id(self) -> str: ...
     def lazy_stream(self, name: str) -> Stream: ...
 
 
-class Stream(Keeping, Compacting):
+class Stream(EncryptedStream, Keeping, Compacting):
     """A named stream of a store. Any thread; picklable as store + name; goes on after a fork.
 
     Made by `store.create_stream` and `store.stream`.
@@ -63,6 +68,7 @@ class Stream(Keeping, Compacting):
         self._home = home
         self._key = key
         self._info = info
+        self.keys = StreamKeys(self.check, home.key_ring)
         self.horizon = retention.Horizon(home.clock, self.kept_us)
         self._logs: dict[int, native.Log] = {}
         self._door = Door(self)
@@ -246,6 +252,8 @@ class Stream(Keeping, Compacting):
         if log is None or log.keepalive is not pointer:
             options = self._log_options(index)
             log = self.attachment.log(self.info.id, index, routing.shard_id(index), options, self.horizon)
+            log.opener = self.keys.open
+            self.attachment.unseal_with(self.info.id, unsealer(self.keys))
             self._logs[index] = log
         return log
 

@@ -73,6 +73,25 @@ class Segment(NamedTuple):
     packed: int
 
 
+class DataKey(NamedTuple):
+    """A data key of a stream, as the catalog knows it: which ring wrapped it, under which master key, and when it was
+    made.
+    """
+
+    key_id: int
+    ring: str
+    master: str
+    created_us: int
+
+
+class Encryption(NamedTuple):
+    """Whether new records of a stream are encrypted, under which data key (0: none), and all keys it has had."""
+
+    enabled: bool
+    key_id: int
+    keys: tuple[DataKey, ...]
+
+
 class Appended(NamedTuple):
     """Where a batch went."""
 

@@ -44,6 +44,12 @@ LEVELS: dict[str, float] = {
     "description": 1.6,  # what segments say of their stream
     "reshard": 2.5,  # changes the shards of one stream
     "door": 2.6,  # puts to them
+    "key_file": 1.2,
+    "keys": 1.3,
+    "sealing": 1.7,
+    "sealed_target": 1.8,
+    "block_sealing": 1.8,
+    "encryption": 2.5,
     "trim": 2.6,
     "grants": 2.7,
     "keeping": 2.8,

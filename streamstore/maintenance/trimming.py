@@ -90,7 +90,7 @@ class Trimmer:
         """When the first record of the active segment arrived; 0 where it has none."""
         if held.segment_base >= held.visible:
             return 0
-        records = native.Log.read(log, held.segment_base, 0, 1, _LOOK_SIZE)[0]  # also where retention hides it
+        records = native.Log.fetch(log, held.segment_base, 0, 1, _LOOK_SIZE)[0]  # also where retention hides it
         return records[0].arrival_us if records else 0
 
     def _look(self, stream_id: int, log: native.Log, now_us: int, horizon: int) -> tuple[int, int]:

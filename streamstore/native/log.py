@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from streamstore.native.attachment import Attachment
 
 
+Fetched = tuple[list[Record], int, int, bool, int, int, int, bool]
 Opener = Callable[[Record], Record]
 """Decrypts one record. Raises KeyUnavailableError, or CorruptRangeError where the record's tag does not hold."""
 
@@ -120,12 +121,24 @@ class Log:
         OK, TRIMMED or CORRUPT; all else raises. Encrypted records come opened; KeyUnavailableError where the first one
         cannot be.
         """
+        result = self.fetch(position, end, limit, buffer_size)
+        return self._opened(*result[:7]) if result[7] else result[:7]
+
+    def read_held(
+        self, position: int, end: int, limit: int, buffer_size: int
+    ) -> tuple[list[Record], int, int, bool, int, int, int]:
+        """What `read` gives of all that the log holds, also of what retention hides."""
+        result = Log.fetch(self, position, end, limit, buffer_size)
+        return self._opened(*result[:7]) if result[7] else result[:7]
+
+    def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
+        """What `read` gives, with encrypted records as they are stored; the last item says that there are such."""
         while True:
             place = (self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
             result = read_chunk(*place)
             code = result[4] & 0xFF
             if code in (OK, CORRUPT, TRIMMED):
-                return self._opened(*result[:7]) if result[7] else result[:7]
+                return result
             if code == SMALL and buffer_size < limits.RECORD_SIZE_MAX * 2:
                 buffer_size *= 4
             elif code != INTERRUPTED:
@@ -141,8 +154,12 @@ class Log:
 
     def get(self, position: int, epoch: int) -> Record | None:
         """The record exactly there, or None. Raises TrimmedError, CorruptRangeError, KeyUnavailableError."""
-        record = get_record(self.address, self.shard_index, self.shard_id, position, epoch)
+        record = self.find(position, epoch)
         return self._open(record) if record is not None and record.seal_offset else record
+
+    def find(self, position: int, epoch: int) -> Record | None:
+        """What `get` gives, as it is stored."""
+        return get_record(self.address, self.shard_index, self.shard_id, position, epoch)
 
     def _open(self, record: Record) -> Record:
         if self.opener is None:

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from streamstore._core import ffi
 from streamstore._hot import Record
-from streamstore.errors import TrimmedError
+from streamstore.errors import KeyUnavailableError, TrimmedError
 from streamstore.native.border import CORRUPT, OK, TRIMMED
-from streamstore.native.log import Log
+from streamstore.native.log import Fetched, Log
 from streamstore.values import LogState
 
 _LOOK_SIZE = 4096
@@ -51,7 +51,10 @@ class RetainedLog(Log):
             return state
         if state.last_arrival_us < horizon:  # all of it is past
             return state._replace(start=max(state.start, state.visible), start_record_count=state.record_count)
-        kept = self._first_kept(state, horizon)
+        try:
+            kept = self._first_kept(state, horizon)
+        except KeyUnavailableError:
+            return state  # in a sealed block whose key is not here: what nobody can read need not be hidden
         if kept.position <= state.start:
             return state
         return state._replace(start=kept.position, start_record_count=kept.before)
@@ -62,7 +65,7 @@ class RetainedLog(Log):
         if kept is not None and state.start <= kept.position and kept.horizon_us <= horizon <= kept.arrival_us:
             return kept
         position = super().seek_time(horizon)
-        records = super().read(position, 0, 1, _LOOK_SIZE)[0]
+        records = super().fetch(position, 0, 1, _LOOK_SIZE)[0]
         if not records:  # nothing visible yet, or damage: reading there tells which
             before = state.record_count if position >= state.visible else state.start_record_count
             return _Kept(position, before, 0, horizon)
@@ -95,16 +98,14 @@ class RetainedLog(Log):
     def _hidden(self, position: int) -> bool:
         return position < self.state().start
 
-    def read(
-        self, position: int, end: int, limit: int, buffer_size: int
-    ) -> tuple[list[Record], int, int, bool, int, int, int]:
-        result = super().read(position, end, limit, buffer_size)
+    def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
+        result = super().fetch(position, end, limit, buffer_size)
         records, status = result[0], result[4]
         if records:
             past = records[0].arrival_us < self.horizon()
         else:  # what is hidden may be read from any byte: no frame begins there, and nobody is to know
             past = status & 0xFF == CORRUPT and self._hidden(position)
-        return ([], position, result[2], False, TRIMMED, 0, 0) if past else result
+        return ([], position, result[2], False, TRIMMED, 0, 0, False) if past else result
 
     def read_columns(self, position: int, columns: Any, result: Any, read: Callable[[], int]) -> int:
         """Call `read`, which fills columns and result; TRIMMED where what it found is past."""
@@ -115,8 +116,8 @@ class RetainedLog(Log):
             return TRIMMED if first < self.horizon() else status
         return TRIMMED if code == CORRUPT and self._hidden(position) else status
 
-    def get(self, position: int, epoch: int) -> Record | None:
-        record = super().get(position, epoch)
+    def find(self, position: int, epoch: int) -> Record | None:
+        record = super().find(position, epoch)
         if record is not None and record.arrival_us < self.horizon():
             raise TrimmedError(f"{self.shard_id}: position {position} is past retention")
         return record

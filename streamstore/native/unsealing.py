@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from streamstore._core import ffi, lib
-from streamstore.errors import KeyUnavailableError
+from streamstore.errors import CorruptRangeError, KeyUnavailableError
 
 Unsealer = Callable[[int, bytes, bytes, bytes], bytes]
 """(key id, nonce, sealed bytes with the tag behind them, associated bytes) to what was sealed. Raises
-KeyUnavailableError.
+KeyUnavailableError, and CorruptRangeError where the tag does not hold.
 """
 NONCE_SIZE = 12
 TAG_SIZE = 16
@@ -57,6 +57,8 @@ def _unseal(
     except KeyUnavailableError as error:
         _failed.error = error  # the core hands back a number: what it stands for is told where that is raised
         return int(lib.SS_NO_KEY)
+    except CorruptRangeError:
+        return int(lib.SS_CORRUPT)
     if len(plain) != size:
         return int(lib.SS_NO_KEY)
     ffi.memmove(opened, plain, size)

@@ -113,7 +113,7 @@ class Guard:
                 if self.room(len(data)) <= 0:
                     return None
                 try:
-                    done = log.append([(data, key, place)], expected_tail=tail, attributes=[block])
+                    done = self._stream.append(log, [(data, key, place)], [block], tail)
                 except TailMismatchError:
                     continue
                 ends[log] = done.end_position

@@ -7,7 +7,6 @@ nothing about deliveries.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from streamstore import limits, native
 from streamstore.errors import StreamNotFoundError, StreamStoreError
@@ -45,7 +44,7 @@ class _Ahead:
     def __init__(self, log: native.Log, at: int, forever: bool) -> None:
         self.log = log
         # Where nothing expires, nothing has to be compared with a horizon.
-        self.read = partial(native.Log.read, log) if forever else log.read
+        self.read = log.read_held if forever else log.read
         self.at = at
         self.begin = 0
         self.looked_to = at

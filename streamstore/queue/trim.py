@@ -151,7 +151,8 @@ class Trimmer:
             part = names[begin : begin + _COPY_BATCH]
             copied = [records[name] for name in part]
             entries = [(record.data, record.partition_key, record.explicit_hash_key) for record in copied]
-            done = side.append(entries, attributes=[record.attribute_block or None for record in copied])
+            # Under the stream's own key: a copy must not say in plain what its record does not.
+            done = self._stream.append(side, entries, [record.attribute_block or None for record in copied])
             side.sync(done.end_position)
             moved = [
                 (
@@ -192,7 +193,9 @@ class Trimmer:
             return  # another process is at it
 
     def _copy(self, place: int) -> native.Record | None:
-        found = self._side_log().read(place, 0, 1, 4 * limits.KIB)[0]
+        side = self._side_log()
+        side.opener = self._stream.keys.open
+        found = side.read(place, 0, 1, 4 * limits.KIB)[0]
         return found[0] if found and found[0].position == place else None
 
 
