@@ -64,7 +64,7 @@ LEVELS: dict[str, float] = {
     "consumer": 5,
     "producer": 5,
     "archive": 5,  # a stream as a file
-    "aio": 5,
+    "aio": 5.5,  # twins of what is below
     "kinesis": 6,
     "server": 7,
     "capture": 7,

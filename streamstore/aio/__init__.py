@@ -6,8 +6,9 @@ process, and what waits for a disk runs in a small executor. A cancelled wait ne
 
 from __future__ import annotations
 
+from streamstore.aio.queue import Message, Queue
 from streamstore.aio.reader import Reader
 from streamstore.aio.store import Store, open
 from streamstore.aio.stream import Shard, Stream
 
-__all__ = ["Reader", "Shard", "Store", "Stream", "open"]
+__all__ = ["Message", "Queue", "Reader", "Shard", "Store", "Stream", "open"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamstore import opening, store
 from streamstore.aio.offload import call
+from streamstore.aio.queue import Queue
 from streamstore.aio.stream import Stream
 
 
@@ -45,6 +46,10 @@ class Store:
     async def delete_stream(self, name: str) -> None:
         """Delete a stream and its records, as Store.delete_stream does."""
         await call(self.inner.delete_stream, name)
+
+    async def queue(self, name: str, **options: Any) -> Queue:
+        """The queue of that name, made where it is not there, as Store.queue."""
+        return Queue(await call(self.inner.queue, name, **options))
 
     async def flush(self) -> None:
         """Return when everything published before the call is durable."""

@@ -318,6 +318,18 @@ class Engine:
         if not came:
             self._after_slice(shards)
 
+    def awaited(self) -> tuple[list[tuple[native.Log, int]], float]:
+        """What news for a waiter would be, and after how many seconds to look without any: for an event loop."""
+        with self.journal.lock:
+            state = self.state()
+            slice_us = LOOK_US if state.owners else limits.WAIT_SLICE_US
+            if self.bring_back():
+                slice_us = 0
+            elif (due_us := state.next_deadline_us()) is not None:
+                slice_us = max(0, min(slice_us, due_us - clock.boot_us()))
+            places = [self.source.place(shard, state.cursors) for shard in self.source.active(state.cursors)]
+            return [*places, (self.journal.open(), self.journal.tail)], slice_us / 1_000_000
+
     def _after_slice(self, shards: Sequence[int]) -> None:
         now_us = clock.monotonic_us()
         if now_us - self._looked_us > limits.WAIT_SLICE_US:
