@@ -71,7 +71,9 @@ static ss_status read_some(ss_log_reading *r, ss_segment *segment, uint64_t end,
     if (*position == mark->position && mark[1].position <= end && window == UINT64_MAX &&
         size <= r->buffer_size - result->used) {
         ss_status status = ss_packed_expand(segment, segment->fd, segment->blocks, i, r->buffer + result->used);
-        return status == SS_OK ? take_frames(r, segment, size, position) : status;
+        if (status == SS_OK)
+            status = take_frames(r, segment, size, position);
+        return status == SS_OK && *position == before ? SS_CORRUPT : status; /* a frame that runs past its block */
     }
     for (;;) {
         ss_status status = copy_out(r, segment, i, *position, window, end, &taken);

@@ -144,18 +144,28 @@ static ss_status block_at(const ss_segment *segment, int fd, uint64_t offset, ui
 static ss_status next_block(const ss_segment *segment, int fd, uint64_t blocks_end, uint64_t position, uint64_t *offset,
                             uint64_t *patience, ss_packed_header *header)
 {
-    for (uint64_t at = *offset; blocks_end > BLOCK_STORED && at <= blocks_end - BLOCK_STORED && *patience; at += 8) {
-        header->stored_size = 0;
-        ss_status status = block_at(segment, fd, at, blocks_end, header);
-        if (status == SS_OK && header->position >= position) {
-            *offset = at;
-            return SS_OK;
+    enum { WINDOW = 32 << 10 };
+    uint8_t *window = malloc(WINDOW);
+    uint64_t begin = 0;
+    size_t got = 0;
+    ss_status status = window ? SS_NOT_FOUND : SS_NO_MEMORY;
+    for (uint64_t at = *offset; status == SS_NOT_FOUND && at + BLOCK_STORED <= blocks_end && *patience; at += 8) {
+        if (at < begin || at + BLOCK_STORED > begin + got) {
+            ss_status read = ss_file_read(fd, window, WINDOW, begin = at, &got);
+            status = read == SS_OK ? SS_NOT_FOUND : read;
+            if (read != SS_OK || got < BLOCK_STORED)
+                break;
         }
-        if (status != SS_OK && status != SS_CORRUPT)
-            return status;
+        if (ss_packed_decode(&segment->facts, window + (at - begin), header) != SS_OK || header->position < position)
+            continue;
         *patience -= header->stored_size < *patience ? header->stored_size : *patience;
+        ss_status found = block_at(segment, fd, at, blocks_end, header);
+        if (found != SS_CORRUPT)
+            status = found;
+        *offset = at;
     }
-    return SS_NOT_FOUND;
+    free(window);
+    return status;
 }
 
 /* A mark without a block behind it: reading there finds damage. Its stretch is cut so that no step is too long. */

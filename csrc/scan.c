@@ -33,7 +33,8 @@ ss_status ss_scan_open(ss_scan *scan, const ss_segment *segment, int root, const
         status = ss_file_size(scan->fd, &scan->file_size, NULL);
     if (status == SS_OK && !(scan->buffer = malloc(SCAN_WINDOW)))
         status = SS_NO_MEMORY;
-    if (status == SS_OK && segment->facts.packed)
+    scan->blocks = segment->blocks;
+    if (status == SS_OK && segment->facts.packed && !scan->blocks)
         status = ss_packed_index_load(segment, scan->fd, &scan->blocks);
     if (status != SS_OK)
         ss_scan_close(scan);
@@ -45,7 +46,8 @@ void ss_scan_close(ss_scan *scan)
     if (scan->fd_owned)
         ss_file_close(scan->fd);
     free(scan->buffer);
-    ss_packed_index_free(scan->blocks);
+    if (scan->segment && scan->blocks != scan->segment->blocks)
+        ss_packed_index_free(scan->blocks);
     ss_packed_release(&scan->block);
     *scan = (ss_scan){.fd = -1};
 }
