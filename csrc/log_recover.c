@@ -48,7 +48,9 @@ static void enter(ss_recovery_walk *r)
                 !r->later_files && r->active + 1 == r->count && !(active && active->facts.packed);
     atomic_store(&entry->tail, r->end);
     atomic_store(&entry->reserve_end, r->end);
-    atomic_store(&entry->durable, r->known < r->end ? r->known : r->end);
+    /* What was trimmed has nothing to lose, and its files may be gone: it is neither synced nor copied. */
+    uint64_t known = r->known > start ? r->known : start;
+    atomic_store(&entry->durable, known < r->end ? known : r->end);
     SS_KILLPOINT("recover-entering");
     atomic_store(&entry->record_count, r->records);
     atomic_store(&entry->durable_records, r->records);

@@ -144,6 +144,11 @@ class Catalog:
                 self._roll_if_long(log)
                 return result
 
+    def settle(self) -> None:
+        """Fold in what a process published and died over before it was durable; that is durable at return."""
+        with self._lock:
+            self._fold_to_tail()
+
     def _fold_to_tail(self) -> int:
         # What another process has published but not synced yet is not visible: sync it, so that the tail can be folded.
         while True:

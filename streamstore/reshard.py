@@ -118,6 +118,7 @@ def to_count(stream: Resharded, count: int, progress: Callable[[int, int], None]
 
     What another process reshards meanwhile stays: a boundary that is there already, or gone already, is passed over.
     """
+    stream.catalog.settle()  # a step that somebody died over would come to light behind the plan, and stay
     steps = lineage.plan(finish(stream).lineage.open_ranges, count)
     for done, (key, wanted) in enumerate(steps, 1):
         while True:

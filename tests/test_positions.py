@@ -70,3 +70,47 @@ def test_a_seek_by_time_holds_where_another_process_cleared(tmp_path):
             assert list(stream.read(1)) == []
         stream.put_record(b"x", "k")
         assert data(stream.read(1)) == [b"x"]
+
+
+def test_a_log_in_doubt_recovers_where_all_of_the_doubt_was_cleared(tmp_path):
+    """A process dies at the end of a clear, and the power with it: what is in doubt lies before the trim horizon."""
+    with streamstore.open(tmp_path) as store:
+        store.create_stream("s", durability="process")
+    run(
+        """
+        stream = streamstore.open(sys.argv[1], create=False).stream("s")
+        for turn in range(10):
+            stream.put_record(b"%d" % turn, "k")
+        stream.clear()
+        stream.put_record(b"kept", "k")
+        os._exit(0)
+        """,
+        tmp_path,
+    )
+    os.unlink(tmp_path / "control")
+    with streamstore.open(tmp_path) as store:
+        assert data(store.stream("s").read()) == [b"kept"]
+        store.stream("s").put_record(b"later", "k")
+        assert data(store.stream("s").read()) == [b"kept", b"later"]
+
+
+def test_a_log_in_doubt_recovers_where_a_clear_was_cut_short(tmp_path):
+    """The catalog says where the log begins; the files before it are still there."""
+    with streamstore.open(tmp_path) as store:
+        store.create_stream("s", durability="process")
+    run(
+        """
+        stream = streamstore.open(sys.argv[1], create=False).stream("s")
+        for turn in range(10):
+            stream.put_record(b"%d" % turn, "k")
+        publish = stream._home.catalog.publish
+        stream._home.catalog.publish = lambda *event, **values: (publish(*event, **values), os._exit(0))
+        stream.clear()
+        """,
+        tmp_path,
+    )
+    os.unlink(tmp_path / "control")
+    with streamstore.open(tmp_path) as store:
+        assert data(store.stream("s").read()) == []
+        store.stream("s").put_record(b"later", "k")
+        assert data(store.stream("s").read()) == [b"later"]

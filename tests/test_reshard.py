@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from streamstore import errors, native, reshard, routing
+from streamstore import errors, events, native, reshard, routing
 from streamstore.limits import HASH_KEY_END
 
 HALF = HASH_KEY_END // 2
@@ -294,3 +294,14 @@ def test_clearing_and_deleting_know_all_shards(store, stream):
         put(stream, 0)
     with pytest.raises(errors.StreamNotFoundError):
         stream.split_shard(ids(3)[0])
+
+
+def test_a_count_is_reached_over_the_step_of_a_dead_process(store, stream):
+    """What it had decided and not made durable is finished first, and is in the plan like any other shard."""
+    shards = stream.info.lineage
+    orphan = events.encode("reshard", id=stream.info.id, **shards.split(0, 12345).to_map())
+    native.Log.append(store.catalog._current_log(), [(orphan,)])  # published; nobody sees it yet
+    assert stream.info.pending is None
+    stream.update_shard_count(3)
+    assert [shard.hash_range for shard in stream.shards() if not shard.is_closed] == routing.uniform_ranges(3)
+    assert any(shard.hash_range.start == 12345 for shard in stream.shards())

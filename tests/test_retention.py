@@ -7,7 +7,7 @@ import time
 import pytest
 
 import streamstore
-from streamstore import clock, errors, retention
+from streamstore import clock, errors, native, retention
 
 HOUR = retention.HOUR_US
 DAY = 24 * HOUR
@@ -216,3 +216,17 @@ def test_a_horizon_is_never_before_1970():
     assert retention.Horizon(retention.TrustedClock(lambda: 0), lambda: retention.FOREVER)() == 0
     assert retention.retention_us(24, 0) == DAY
     assert retention.retention_us(24, 5) == 5
+
+
+def test_a_closed_shard_of_which_all_is_past_counts_nothing(stream, hands, monkeypatch):
+    """Its close frame came later than the horizon, and is no record: wherever before it the search ends."""
+    shard = stream.shards()[0]
+    records = put(stream, 3)
+    stream.split_shard(shard.id, 1)
+    hands.freeze(records[-1].arrival_us + DAY + 1)
+    for place in (None, stream.log(0).segments()[-1].base):  # the second where a first try to close it was cut short
+        if place is not None:
+            monkeypatch.setattr(native.Log, "seek_time", lambda log, arrival_us, place=place: place)
+        assert shard.is_closed
+        assert list(shard.read()) == []
+        assert shard.record_count == 0

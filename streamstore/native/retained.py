@@ -65,9 +65,10 @@ class RetainedLog(Log):
         if kept is not None and state.start <= kept.position and kept.horizon_us <= horizon <= kept.arrival_us:
             return kept
         position = super().seek_time(horizon)
-        records = super().fetch(position, 0, 1, _LOOK_SIZE)[0]
-        if not records:  # nothing visible yet, or damage: reading there tells which
-            before = state.record_count if position >= state.visible else state.start_record_count
+        records, following, _, _, status, *_ = super().fetch(position, 0, 1, _LOOK_SIZE)
+        if not records:  # nothing visible yet, frames that are no records to the end, or damage: reading there tells
+            over = not status and following >= state.visible
+            before = state.record_count if over else state.start_record_count
             return _Kept(position, before, 0, horizon)
         kept = _Kept(position, records[0].ordinal - 1, records[0].arrival_us, horizon)
         kept = self._kept = self._with_damage(state, kept)
