@@ -4,11 +4,15 @@ are the same.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import streamstore
 from streamstore import routing
+from streamstore.compaction import Compactor
+from streamstore.errors import InvalidArgumentError
 
 Entry = tuple[bytes, str | None, int | None]
 Told = list[tuple[int, str]]
@@ -95,5 +99,81 @@ def snapshot(store: streamstore.Store, target: str) -> None:
     store.snapshot(target)
 
 
-_ALL = (put, put_many, append, read, clear, flush, seal, keep_for, set_clock, snapshot)
+def facts(stream: streamstore.Stream) -> list[tuple[int, int, int, tuple[int, ...], bool]]:
+    """Of each shard: index, first and last hash key, parents, closed."""
+    return [
+        (
+            shard.index,
+            *shard.hash_range,
+            tuple(routing.shard_index(parent) for parent in shard.parents),
+            shard.is_closed,
+        )
+        for shard in stream.shards()
+    ]
+
+
+def split(store: streamstore.Store, shard: int, key: int) -> None:
+    """Split a shard."""
+    store.stream(NAME).split_shard(routing.shard_id(shard), key)
+
+
+def merge(store: streamstore.Store, shard: int, other: int) -> None:
+    """Merge two shards."""
+    store.stream(NAME).merge_shards(routing.shard_id(shard), routing.shard_id(other))
+
+
+def update(store: streamstore.Store, count: int) -> None:
+    """Make so many equal shards."""
+    store.stream(NAME).update_shard_count(count)
+
+
+def compact(store: streamstore.Store, shard: int) -> int:
+    """Compact all that is sealed of a shard; returns how many segments were."""
+    done = Compactor(rate=0).compact(store.stream(NAME).log(shard), now_us=1 << 60, after_us=0, size_max=1 << 20)
+    if done.left_alone:
+        raise AssertionError(done.left_alone)
+    return done.segments
+
+
+def compact_all(store: streamstore.Store) -> None:
+    """Compact all shards, slowly enough to be killed on the way."""
+    stream = store.stream(NAME)
+    for shard in stream.shards():
+        compact(store, shard.index)
+
+
+def reshard(store: streamstore.Store, seed: int) -> None:
+    """Split or merge whatever is there; nothing where a step that somebody died over came first and ended it."""
+    chance = random.Random(seed)
+    stream = store.stream(NAME)
+    able = sorted((shard for shard in stream.shards() if not shard.is_closed), key=lambda shard: shard.hash_range)
+    place = chance.randrange(len(able))
+    low, high = able[place].hash_range
+    with suppress(InvalidArgumentError):
+        if chance.random() < 0.2:
+            stream.update_shard_count(chance.randint(1, 6))
+        elif place + 1 < len(able) and chance.random() < 0.6:
+            stream.merge_shards(able[place].id, able[place + 1].id)
+        elif low < high:
+            stream.split_shard(able[place].id, chance.randint(low + 1, high))
+
+
+_ALL = (
+    compact,
+    compact_all,
+    split,
+    merge,
+    update,
+    reshard,
+    put,
+    put_many,
+    append,
+    read,
+    clear,
+    flush,
+    seal,
+    keep_for,
+    set_clock,
+    snapshot,
+)
 ACTIONS = {action.__name__: action for action in _ALL}

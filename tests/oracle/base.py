@@ -97,12 +97,14 @@ class Base(RuleBasedStateMachine):
         """Both processes let go; the child lives on for the next run."""
         error = sys.exc_info()[1]
         if isinstance(error, Exception):
+            self.tell(f"the store as it was left: {self.path}")
             Base.failed.append((error, self.story))
         if hasattr(self, "store"):
             self.store.close()
             self.child.do("close")
         _spare.append(self.child)
-        shutil.rmtree(self.path)
+        if not isinstance(error, Exception):
+            shutil.rmtree(self.path)
 
     # --- what rules are made of -------------------------------------------------------------------------------------
 
@@ -132,13 +134,18 @@ class Base(RuleBasedStateMachine):
 
     def took(self, entries: list[Entry], told: list[tuple[int, str]]) -> None:
         """The oracle learns what was acknowledged."""
+        self.adopt()
         if len(entries) != len(told):
             raise Broken(f"{len(told)} results for {len(entries)} entries")
         for entry, (shard, number) in zip(entries, told, strict=True):
             self.expected.put(Item(*entry), shard, number)
 
+    def adopt(self) -> None:
+        """Take in what may have changed of the stream's shards."""
+
     def settle(self) -> None:
         """Read everything, and hold it against the oracle."""
+        self.adopt()
         self.expected.settle([Seen(*row) for row in rows(self.stream.read())])
         for own, shard in zip(self.expected.shards, self.stream.shards(), strict=True):
             unseen = sum(len(maybe.items) for maybe in own.maybes)

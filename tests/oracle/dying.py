@@ -32,14 +32,18 @@ class Dying(Writing):
             made.append((command, [Item(*entry) for entry in entries]))
         return made
 
-    def kill_over(self, seed: int, count: int) -> None:
-        """Let the child put, and kill it somewhere on the way."""
+    def kill_over(self, seed: int, count: int, last: Command | None = None, *, everybody: bool = False) -> None:
+        """Let the child put, and then do the last thing, and kill it somewhere on the way."""
         chance = random.Random(seed)
+        self.finish()  # else nobody could say to which shards the puts went that told nothing
+        if everybody:
+            self.before_close()
+            self.store.close()
         puts = self.commands(chance, count)
         answered = chance.randint(0, count)
-        self.child.send([command for command, _ in puts])
-        told = [self.child.take() for _ in range(answered)]
-        time.sleep(chance.random() ** 3 * 0.002)
+        self.child.send([command for command, _ in puts] + ([last] if last else []))
+        told = [self.child.take() for _ in range(count if last else answered)]
+        time.sleep(chance.random() ** 3 * (0.02 if last else 0.002))
         self.child.kill()
         try:
             while True:
@@ -47,11 +51,15 @@ class Dying(Writing):
         except (EOFError, pickle.UnpicklingError):
             pass
         self.child.end()
+        del told[count:]  # the last thing told no number
         for (_, items), results in zip(puts, told, strict=False):
             for item, (shard, number) in zip(items, results, strict=True):
                 self.expected.put(item, shard, number)
         self.expected.maybe([items for _, items in puts[len(told) :]])
-        self.tell(f"killed over {count} puts, after {len(told)} answers")
+        self.tell(f"killed over {count} puts, after {len(told)} answers{f', and {last[0]}' if last else ''}")
+
+    def finish(self) -> None:
+        """Let nothing be half done but what the next to die leaves."""
 
     @rule(seed=SEEDS, count=st.integers(0, 12))
     def kill(self, seed: int, count: int) -> None:
@@ -64,9 +72,7 @@ class Dying(Writing):
     @rule(seed=SEEDS, count=st.integers(0, 12))
     def everybody_dies(self, seed: int, count: int) -> None:
         """The last process that has the store open dies: the next one recovers it."""
-        self.before_close()
-        self.store.close()
-        self.kill_over(seed, count)
+        self.kill_over(seed, count, everybody=True)
         self.child = spare_child()
         self.open()
         self.child.do("open", self.path)

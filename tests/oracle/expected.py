@@ -72,7 +72,7 @@ class Shard:
     closed: bool = False
     items: list[Item] = field(default_factory=list)
     horizon: int = 0  # items[:horizon] are gone
-    maybe_horizon: int = 0  # above horizon: a killed process may have cleared up to here
+    maybe_cleared: list[int] = field(default_factory=list)  # a killed process may have cleared up to each of these
     oldest_us: int = 0  # what arrived before it is past retention: hidden, but there again if retention is raised
     maybes: list[Maybe] = field(default_factory=list)
 
@@ -90,6 +90,11 @@ class Shard:
         """What a read from the beginning gives."""
         return self.items[self.first :]
 
+    @property
+    def may_be_cleared(self) -> bool:
+        """Is there a clear of which nobody knows whether it went through?"""
+        return any(cleared > self.horizon for cleared in self.maybe_cleared)
+
     def add(self, item: Item) -> None:
         """Somebody was told that the item stands at the end."""
         if self.items and int(item.number) <= int(self.items[-1].number):
@@ -103,8 +108,9 @@ class Shard:
 
     def settle(self, found: Sequence[Seen]) -> None:
         """Hold a read of the whole shard against the lists; what was uncertain and is there is certain from now on."""
-        if self.maybe_horizon > self.horizon and not self._begins_with(self.horizon, found):
-            self.horizon = self.maybe_horizon  # the clear had gone through
+        for cleared in sorted(self.maybe_cleared):
+            if cleared > self.horizon and not self._begins_with(self.first, found):
+                self.horizon = cleared  # that clear had gone through
         begin = place = self.first
         at = 0
         while at < len(found):
@@ -141,7 +147,11 @@ class Shard:
                     raise Broken(f"shard {self.index}: a put is there whose predecessor is not")
                 break
         else:
-            raise Broken(f"shard {self.index}: record {found[0].number} at {place} was never put, or stands twice")
+            known = [at for at, item in enumerate(self.items) if item.number == found[0].number]
+            raise Broken(
+                f"shard {self.index}: record {found[0].number} at {place} of {len(self.items)} was never put there"
+                + (f"; it is number {known[0]}, and {self.first} is the first kept" if known else "")
+            )
         gone = {id(earlier) for earlier in here[: turn + 1]}
         self.maybes = [item for item in self.maybes if id(item) not in gone]
         for item, seen in zip(maybe.items, found, strict=False):
@@ -155,7 +165,7 @@ class Shard:
             if later.place >= place:
                 later.place += count
         self.horizon += count if place < self.horizon else 0
-        self.maybe_horizon += count if place < self.maybe_horizon else 0
+        self.maybe_cleared = [cleared + count * (place < cleared) for cleared in self.maybe_cleared]
         return count
 
 
@@ -168,10 +178,34 @@ class Expected:
         self.shards = [Shard(index, starts[index], starts[index + 1] - 1) for index in range(shard_count)]
         self.runs = 0
         self.oldest_us = 0
+        self.half_done = False  # a process died over a reshard: a shard may be closed with nobody to go on yet
 
     def route(self, item: Item) -> Shard:
         """The open shard that takes an item."""
         return next(s for s in self.shards if not s.closed and s.low <= item.routed_by <= s.high)
+
+    def adopt(self, facts: Sequence[tuple[int, int, int, tuple[int, ...], bool]]) -> None:
+        """Take in what the store says of its shards: index, first and last hash key, parents, closed."""
+        known = len(self.shards)
+        for index, low, high, parents, closed in facts:
+            if index == len(self.shards):
+                self.shards.append(Shard(index, low, high, parents, oldest_us=self.oldest_us))
+            own = self.shards[index]
+            if (own.low, own.high, own.parents) != (low, high, parents):
+                raise Broken(f"shard {index} is another one than it was")
+            if own.closed and not closed:
+                raise Broken(f"shard {index} was closed and is open again")
+        if len(facts) != len(self.shards):
+            raise Broken(f"{len(facts)} shards and not {len(self.shards)}")
+        for shard in self.shards[known:]:
+            for parent in shard.parents:
+                self.shards[parent].closed = True
+        closed_now = {index for index, _, _, _, closed in facts if closed}
+        if not self.half_done and closed_now != {shard.index for shard in self.shards if shard.closed}:
+            raise Broken(f"shards {sorted(closed_now)} are closed, which nobody asked for")
+        ends = sorted((shard.low, shard.high) for shard in self.shards if not shard.closed)
+        if [low for low, _ in ends] != [0, *(high + 1 for _, high in ends[:-1])] or ends[-1][1] != KEYS_END - 1:
+            raise Broken(f"the open shards own {ends}")
 
     def put(self, item: Item, shard: int, number: str) -> None:
         """Somebody was told that an item stands in that shard under that number."""
@@ -202,6 +236,17 @@ class Expected:
             lanes[seen.shard].append(seen)
         for shard in self.shards:
             shard.settle(lanes[shard.index])
+            for parent in shard.parents:
+                self._follows(self.shards[parent], shard)
+
+    def _follows(self, parent: Shard, child: Shard) -> None:
+        if not parent.items or not child.items:
+            return
+        old, new = parent.items[-1], child.items[0]
+        if int(new.number) <= int(old.number):
+            raise Broken(f"number {new.number} of shard {child.index} is not above its parent's {old.number}")
+        if new.arrival_us and new.arrival_us < old.arrival_us:
+            raise Broken(f"shard {child.index} begins at {new.arrival_us}, before its parent's {old.arrival_us}")
 
     def keep_from(self, oldest_us: int) -> None:
         """What arrived before is past retention."""
@@ -217,4 +262,4 @@ class Expected:
     @property
     def settled(self) -> bool:
         """Is nothing uncertain?"""
-        return not any(shard.maybes or shard.maybe_horizon > shard.horizon for shard in self.shards)
+        return not any(shard.maybes or shard.may_be_cleared for shard in self.shards)

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from oracle.base import Base
-from oracle.copying import Copying
+from oracle.compacting import Compacting
 
 
-class Machine(Copying):
+class Machine(Compacting):
     """All rules, and what holds after each."""
 
     @invariant()
