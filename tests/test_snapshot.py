@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -379,3 +380,15 @@ def test_a_damaged_snapshot_is_not_restored_unknowingly(store, tmp_path, verify)
         streamstore.restore(tmp_path / "copy", tmp_path / "restored", verify=False)
         with pytest.raises(errors.CorruptRangeError):
             data_of(tmp_path / "restored")
+
+
+def test_the_async_twin(store, tmp_path):
+    """A snapshot off the event loop is the same."""
+    filled(store)
+
+    async def take() -> int:
+        async with streamstore.aio.open(store.path) as twin:
+            return (await twin.snapshot(tmp_path / "copy")).records
+
+    assert asyncio.run(take()) == 600
+    assert len(data_of(tmp_path / "copy")) == 600

@@ -11,6 +11,7 @@ from streamstore import opening, store
 from streamstore.aio.offload import call
 from streamstore.aio.queue import Queue
 from streamstore.aio.stream import Stream
+from streamstore.backup import SnapshotResult
 
 
 class Store:
@@ -54,6 +55,10 @@ class Store:
     async def flush(self) -> None:
         """Return when everything published before the call is durable."""
         await call(self.inner.flush)
+
+    async def snapshot(self, target: str | os.PathLike[str]) -> SnapshotResult:
+        """Copy the whole store into a new directory, as Store.snapshot does."""
+        return await call(self.inner.snapshot, target)
 
     async def stats(self, stream: str | None = None) -> dict[str, Any]:
         """Facts as plain values, as Store.stats gives them."""

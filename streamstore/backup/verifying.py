@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from streamstore import errors, limits, routing
+from streamstore import errors, limits, native, routing
 from streamstore.backup import damage, layout, strays
 from streamstore.backup.damage import Damage, LogFiles, Part
 from streamstore.events import StreamInfo
@@ -25,8 +25,8 @@ Progress = Callable[[int, int, int], None]
 class Report(NamedTuple):
     """What verify found. `damage` is empty where all is good; `notes` tells of files that belong to nothing.
 
-    A finding is a dict: `kind` ("frames", "missing", "header", "foreign", "index", "manifest", "catalog", "lineage"),
-    `stream`, `shard_id`, `path`, `message`, and where positions are hit `begin`, `end`, `bytes`, `segment`,
+    A finding is a dict: `kind` ("frames", "missing", "header", "foreign", "index", "seal", "manifest", "catalog",
+    "lineage"), `stream`, `shard_id`, `path`, `message`, and where positions are hit `begin`, `end`, `bytes`, `segment`,
     `file_offset`, `first_sequence_number`, `last_sequence_number`, `records_before`, `records_lost`.
     """
 
@@ -56,9 +56,10 @@ def verify(
 ) -> Report:
     """Check every byte of the store in a directory, or of one stream, against its checks; also while others write.
 
-    Manifest, catalog, lineage, segment headers, every frame, indexes; and which files belong to nothing. Opens
-    read-only and changes nothing. `account=` and `region=` say whose stream it is. Raises StoreNotFoundError,
-    StreamNotFoundError, FormatVersionError, StorageError; damage is reported, not raised.
+    Manifest, catalog, lineage, segment headers, every frame, indexes; the tags of encrypted records where `key_ring=`
+    gives the keys; and which files belong to nothing. Opens read-only and changes nothing. `account=` and `region=`
+    say whose stream it is. Raises StoreNotFoundError, StreamNotFoundError, FormatVersionError, StorageError; damage is
+    reported, not raised.
     """
     directory = os.path.abspath(os.fsdecode(path))
     run = _Run(progress)
@@ -80,6 +81,9 @@ def verify(
         _check_logs(found, manifest.store_id, run)
         if infos is not None:
             _check_closed(store, infos, run)
+            for info in infos:
+                if info.keys:
+                    _check_seals(store, info, run)
     return run.report()
 
 
@@ -183,6 +187,30 @@ def _check_parts(work: list[tuple[LogFiles, Part]], run: _Run) -> None:
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise
+
+
+def _check_seals(store: Store, info: StreamInfo, run: _Run) -> None:
+    """Open what is encrypted: a record that was changed on purpose holds its checks and not its tag."""
+    told = [(found["path"], found["begin"], found["end"]) for found in run.damage if found["end"] is not None]
+    for files, _ in _logs_of(store, info):
+        try:
+            state = files.log.state()
+            position = state.start
+            while position < state.visible:
+                result = files.log.read(position, state.visible, limits.READ_CHUNK_RECORDS, limits.READ_CHUNK_SIZE)
+                _, following, _, _, status, begin, end = result
+                if status & 0xFF == native.CORRUPT and not any(low <= begin < high for _, low, high in told):
+                    text = "an encrypted record does not open: its tag is wrong"
+                    facts = {"begin": begin, "end": end, "bytes": end - begin, "message": text}
+                    run.damage.append(damage.finding("seal", info.name, files.log.shard_id, files.directory, **facts))
+                if following <= position:
+                    break
+                position = following
+        except errors.KeyUnavailableError:
+            run.notes.append(f"stream {info.name!r}: the key is not here, so encrypted records were not opened")
+            return
+        except errors.StreamStoreError:
+            continue  # told already
 
 
 def _check_closed(store: Store, infos: Iterable[StreamInfo], run: _Run) -> None:
