@@ -9,6 +9,7 @@
 #include "killpoint.h"
 #include "log.h"
 #include "record.h"
+#include "reserve.h"
 #include "scan.h"
 #include "wait.h"
 
@@ -365,8 +366,12 @@ ss_status ss_log_roll(ss_log *log, uint64_t expected_tail)
             status = ss_log_recover_counters(log);
         if (status == SS_OK && atomic_load(&entry->closed))
             status = SS_SHARD_CLOSED;
-        if (status == SS_OK && atomic_load(&entry->segment_ordinal))
+        if (status == SS_OK && atomic_load(&entry->segment_ordinal)) {
             status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), 0);
+            /* a page is all it takes, so that a full disk can be trimmed where all there is stands in one segment */
+            if (ss_status_code(status) == SS_FULL && ss_reserve_spend(log->store->root) == SS_OK)
+                status = ss_log_roll_to(log, atomic_load(&entry->tail), ss_log_roll_epoch(log), 0);
+        }
         ss_log_unlock(log);
     }
     ss_store_leave(log->store);

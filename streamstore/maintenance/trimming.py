@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 from streamstore import limits, native, trim
 from streamstore.catalog import Catalog
+from streamstore.errors import ShardClosedError, StoreFullError
 from streamstore.events import StreamInfo
 from streamstore.lineage import Node
 from streamstore.retention import HOUR_US
@@ -55,20 +57,29 @@ class Trimmer:
         horizon = max(0, now_us - kept_us)
         roll_before = now_us - min(kept_us // ROLL_SHARE, ROLL_AFTER_MAX_US)
         expired = self._expire(stream, info, horizon)
-        starts: dict[int, int] = {}
-        rolled = freed = 0
+        due = []
         for index in stream.written():
             if self._stop():
                 break
-            if not self._is_due(info, index, horizon, roll_before):
-                continue
-            log = stream.log(index)
-            rolled += self._roll_if_old(log, roll_before)
+            if self._is_due(info, index, horizon, roll_before):
+                due.append(stream.log(index))
+        freed = self._drop_past(stream, info, due, now_us, horizon)
+        # Only then: a new segment takes a page, which on a full disk is there now.
+        old = [log for log in due if self._roll_if_old(log, roll_before)]
+        freed += self._drop_past(stream, info, old, now_us, horizon)
+        return Trimmed(freed, len(old), expired)
+
+    def _drop_past(
+        self, stream: Stream, info: StreamInfo, logs: Iterable[native.Log], now_us: int, horizon: int
+    ) -> int:
+        """Drop what is past in these logs; returns the bytes freed."""
+        starts, freed = {}, 0
+        for log in logs:
             position, leftover = self._look(info.id, log, now_us, horizon)
             freed += leftover
             if position:
-                starts[index] = position
-        return Trimmed(freed + trim.move_starts(self._catalog, info, stream.log, starts), rolled, expired)
+                starts[log.shard_index] = position
+        return freed + trim.move_starts(self._catalog, info, stream.log, starts)
 
     def _is_due(self, info: StreamInfo, index: int, horizon: int, roll_before: int) -> bool:
         lineage = info.lineage
@@ -77,13 +88,15 @@ class Trimmer:
         seen = self._seen.get((info.id, index))
         return seen is None or seen.next_us < horizon or seen.oldest_us < roll_before
 
-    def _roll_if_old(self, log: native.Log, roll_before: int) -> int:
+    def _roll_if_old(self, log: native.Log, roll_before: int) -> bool:
         held = log.held()
         oldest = self._oldest(log, held)
-        if not oldest or oldest >= roll_before or held.closed:
-            return 0
-        log.roll()
-        return 1
+        if not oldest or oldest >= roll_before or held.closed or self._stop():
+            return False
+        with suppress(StoreFullError, ShardClosedError):  # the next round tries again
+            log.roll()
+            return True
+        return False
 
     @staticmethod
     def _oldest(log: native.Log, held: LogState) -> int:

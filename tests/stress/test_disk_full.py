@@ -24,3 +24,13 @@ def test_a_disk_that_fills(tmp_path: Path, cycles: int, kind: str, durability: s
     size = SIZES_MIB.get(kind, 16 + 3 * cycles)
     options = ("--kind", kind, "--mib", size, "--cycles", cycles, "--durability", durability)
     print(run("fill_disk.py", tmp_path / "mount", *options, "--seed", seed(cycles == 1), before=MOUNTS_ALONE))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("durability", ["sync", "process"])
+@pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
+def test_a_full_disk_is_trimmed(tmp_path: Path, kind: str, durability: str) -> None:
+    """Retention works without a free byte, through handles that are open and after a kill."""
+    skip_without(MOUNTS_ALONE)
+    options = ("--kind", kind, "--durability", durability)
+    print(run("trim_full_disk.py", tmp_path / "mount", *options, before=MOUNTS_ALONE))
