@@ -35,13 +35,14 @@ from streamstore.errors import (
     TailMismatchError,
     TrimmedError,
 )
+from streamstore.keys import CallableKeyRing, EnvironmentKeyRing, FileKeyRing, KeyRing, KmsKeyRing
 from streamstore.native import PutResult, PutResults, Record
 from streamstore.opening import open, temporary
 from streamstore.reader import Reader
 from streamstore.shard import Batch, Shard
 from streamstore.store import Store
 from streamstore.stream import Stream
-from streamstore.values import HashRange, PutEntry, SequenceRange
+from streamstore.values import DataKey, Encryption, HashRange, PutEntry, SequenceRange
 
 if TYPE_CHECKING:
     import streamstore.aio as aio
@@ -52,6 +53,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "KmsKeyRing",
+    "KeyRing",
+    "FileKeyRing",
+    "EnvironmentKeyRing",
+    "Encryption",
+    "DataKey",
+    "CallableKeyRing",
     "Batch",
     "ClosedError",
     "CorruptRangeError",

@@ -27,6 +27,8 @@ def of_stream(stream: Stream) -> dict[str, Any]:
         "max_record_size": info.max_record_size,
         "created_us": info.created_us,
         "record_count": sum(item["record_count"] - item["start_record_count"] for item in shards),
+        "encrypted": bool(info.key_id),
+        "data_keys": len(info.keys),
         "compact_after_us": info.compact_after_us,
         "compaction_ratio": _ratio(shards),
         "shards": shards,

@@ -363,3 +363,20 @@ def test_compaction_leaves_alone_what_it_has_no_key_for(tmp_path, ring):
     with streamstore.open(tmp_path / "data", key_ring=ring, maintenance=False) as store:
         assert store.stream("s").compact(rate=0).files
         assert list(store.stream("s").read()) == before
+
+
+def test_the_async_twin_changes_encryption(tmp_path, ring):
+    """Start, rotation, rewrapping and stop off the loop."""
+
+    async def life():
+        async with await streamstore.aio.open(tmp_path / "data", key_ring=ring) as store:
+            stream = await store.create_stream("s")
+            assert (await stream.start_encryption()).key_id == 1
+            await stream.put_record(SECRET, KEY)
+            assert (await stream.rotate_key()).key_id == 2
+            assert (await stream.rewrap_keys()).key_id == 2
+            assert not (await stream.stop_encryption()).enabled
+            return stream.encryption, [record.data async for record in stream.read()]
+
+    facts, found = asyncio.run(life())
+    assert (facts.enabled, len(facts.keys), found) == (False, 2, [SECRET])

@@ -14,7 +14,7 @@ from streamstore.aio.reader import Reader
 from streamstore.aio.waiter import waiter_of
 from streamstore.native import PutResult, PutResults, Record
 from streamstore.shard import Batch
-from streamstore.values import HashRange, Position, SequenceRange
+from streamstore.values import Encryption, HashRange, Position, SequenceRange
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,6 +94,27 @@ class Stream:
     async def clear(self) -> None:
         """Remove every record, as Stream.clear does."""
         await call(self.inner.clear)
+
+    @property
+    def encryption(self) -> Encryption:
+        """Whether new records are encrypted, and under which keys, as the catalog says now."""
+        return self.inner.encryption
+
+    async def start_encryption(self, key_id: str | None = None) -> Encryption:
+        """Encrypt what is written from now on, as Stream.start_encryption does."""
+        return await call(self.inner.start_encryption, key_id)
+
+    async def rotate_key(self, key_id: str | None = None) -> Encryption:
+        """Go on under a new data key, as Stream.rotate_key does."""
+        return await call(self.inner.rotate_key, key_id)
+
+    async def stop_encryption(self) -> Encryption:
+        """Write in plain from now on, as Stream.stop_encryption does."""
+        return await call(self.inner.stop_encryption)
+
+    async def rewrap_keys(self, key_id: str | None = None) -> Encryption:
+        """Wrap all data keys anew, as Stream.rewrap_keys does."""
+        return await call(self.inner.rewrap_keys, key_id)
 
     async def split_shard(self, shard_id: str, new_starting_hash_key: int | None = None) -> list[Shard]:
         """Split a shard, as Stream.split_shard does."""

@@ -26,6 +26,8 @@ VERBS = {
     "tail": "tail:tail",
     "stat": "stat:stat",
     "retention": "maintain:retention",
+    "encryption": "encryption:encryption",
+    "key": "encryption:key",
     "maintain": "maintain:maintain",
     "inspect": "inspect:inspect",
     "verify": "verify:verify",
@@ -98,8 +100,14 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
     help="Show the version and exit.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback behind an error.")
+@click.option(
+    "--key-ring",
+    metavar="RING",
+    envvar="STREAMSTORE_KEY_RING",
+    help="Who has the keys of encrypted streams: a key file, env:NAME or kms:KEY.  [env: STREAMSTORE_KEY_RING]",
+)
 @click.pass_context
-def verbs(ctx: click.Context, debug: bool) -> None:
+def verbs(ctx: click.Context, debug: bool, key_ring: str | None) -> None:
     """Durable streams of records in a directory.
 
     Every verb takes the directory first and the stream second:
@@ -113,7 +121,7 @@ def verbs(ctx: click.Context, debug: bool) -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such store or stream,
     4 damage found, 130 interrupted, 141 the reader of the output went away.
     """
-    ctx.obj = {"debug": debug}
+    ctx.obj = {"debug": debug, "key_ring": key_ring}
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ _SIZE = re.compile(r"^(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?$", re.IGNORECASE)
 def open_to_read(directory: Path) -> Store:
     """Open a store that must be there, without changing a byte of its data."""
     must_exist(directory)
-    return streamstore.open(directory, create=False, read_only=True)
+    return streamstore.open(directory, create=False, read_only=True, key_ring=key_ring())
 
 
 def open_to_write(directory: Path, *, create: bool = False, durability: str | None = None) -> Store:
@@ -38,8 +38,15 @@ def open_to_write(directory: Path, *, create: bool = False, durability: str | No
     if not create:
         must_exist(directory)
     if durability is None:
-        return streamstore.open(directory, create=create)
-    return streamstore.open(directory, create=create, durability=durability)
+        return streamstore.open(directory, create=create, key_ring=key_ring())
+    return streamstore.open(directory, create=create, durability=durability, key_ring=key_ring())
+
+
+def key_ring() -> str | None:
+    """The key ring that was named before the verb, or in STREAMSTORE_KEY_RING."""
+    context = click.get_current_context(silent=True)
+    found = context.find_root().obj if context else None
+    return found["key_ring"] if found else None
 
 
 def must_exist(directory: Path) -> None:

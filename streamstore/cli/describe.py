@@ -47,6 +47,7 @@ def stream_document(stream: Stream) -> dict[str, Any]:
         "durability": stream.durability,
         "retention_hours": stream.retention_hours,
         "max_record_size": stream.info.max_record_size,
+        "encrypted": stream.encryption.enabled,
         "created": iso_us(stream.info.created_us),
         "open_shards": sum(not shard.is_closed for shard in shards),
         "records": sum(shard.record_count for shard in shards),
@@ -70,6 +71,8 @@ def _shard_document(shard: Shard) -> dict[str, Any]:
 def _text(name: str, value: Any) -> str:
     if name == "max_record_size":
         return size_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

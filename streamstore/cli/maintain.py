@@ -14,6 +14,7 @@ from streamstore.cli.arguments import (
     SIZE,
     directory_argument,
     json_option,
+    key_ring,
     must_exist,
     open_to_read,
     open_to_write,
@@ -49,7 +50,7 @@ def maintain(directory: Path, daemon: bool, every: float, accept_clock: bool, as
       streamstore maintain data/ --daemon --every 300
     """
     must_exist(directory)
-    with streamstore.open(directory, create=False, maintenance=False) as store:
+    with streamstore.open(directory, create=False, maintenance=False, key_ring=key_ring()) as store:
         while True:
             report = store.maintain(accept_clock=accept_clock)
             _print_report(report, as_json, a_line=daemon)
