@@ -154,6 +154,23 @@ def test_a_snapshot_is_the_whole_state(state):
     assert again.candidates(10) == state.candidates(10) == [64, name_of(3, 72)]
 
 
+def test_deadlines_that_tie_are_no_trouble(state):
+    """Messages of one delivery, extended, pruned and loaded, share deadline and number in every form."""
+    positions = list(range(64, 64 + 8 * 200, 8))
+    receive(state, positions)
+    for position in positions[:100]:
+        state.fold(events.other("extend", events.pairs([position]), NOW + 30 * SECOND))
+    state.fold(events.acknowledge(0, positions[150:]))
+    state._prune()
+    again = FoldedDeliveries()
+    again.fold(state.snapshot())
+    for one in (state, again):
+        one.fold(events.redeliver(0, positions[:50], (NOW, 30 * SECOND, 7)))
+        one.fold(events.redeliver(0, positions[50:60], (NOW, 30 * SECOND, 7)))
+        assert one.due(NOW + 60 * SECOND)
+        assert one.candidates(1_000) == positions[:150]
+
+
 def test_deadlines_of_what_was_acknowledged_are_forgotten(state):
     """Memory follows what is in flight, not what went through."""
     for turn in range(1_000):

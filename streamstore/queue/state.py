@@ -106,7 +106,7 @@ class Deliveries:
         self.keys: dict[int, list[int]] = {}
         self.ready: dict[int, Delivery] = {}
         self._ready_order: list[int] = []
-        self._due: list[tuple[int, int, Sequence[int]]] = []
+        self._due: list[tuple[int, int, tuple[int, ...]]] = []
         batches: dict[Delivery, list[int]] = {}
         for name, delivery in self.live.items():
             batches.setdefault(delivery, []).append(name)
@@ -129,20 +129,21 @@ class Deliveries:
     def _enter(self, delivery: Delivery, names: Sequence[int]) -> None:
         self.live.update(dict.fromkeys(names, delivery))
         self._count(delivery, names)
-        heappush(self._due, (delivery.deadline_us, delivery.number, names))
+        # Always a tuple: of two with one deadline and number the heap compares the names.
+        heappush(self._due, (delivery.deadline_us, delivery.number, tuple(names)))
         if len(self._due) > 2 * len(self.live) + _HEAP_SLACK:
             self._prune()
 
     def _prune(self) -> None:
         # What was acknowledged in time leaves its deadline behind.
         live = self.live
-        kept: list[tuple[int, int, Sequence[int]]] = []
+        kept: list[tuple[int, int, tuple[int, ...]]] = []
         for deadline, number, names in self._due:
             left = [
                 name for name in names if (d := live.get(name)) and d.number == number and d.deadline_us == deadline
             ]
             if left:
-                kept.append((deadline, number, left))
+                kept.append((deadline, number, tuple(left)))
         heapify(kept)
         self._due = kept
 
