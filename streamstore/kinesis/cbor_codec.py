@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from streamstore import StreamStoreError
 from streamstore.kinesis import errors
 from streamstore.kinesis.validation import wrong_type
-from streamstore.kinesis.values import Moment, RecordList
+from streamstore.kinesis.values import Moment, RecordList, ResultList
 
 CONTENT_TYPE = "application/x-amz-cbor-1.1"
 DEPTH_MAX = 64
@@ -42,7 +42,7 @@ class CborCodec:
 
     def encode(self, value: Any) -> bytes:
         """A response's body."""
-        if isinstance(records := value.get("Records"), RecordList):
+        if isinstance(records := value.get("Records"), (RecordList, ResultList)):
             value = {**value, "Records": list(records.maps())}
         encoded: bytes = self._cbor.dumps(value, default=self._plain)
         return encoded

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from streamstore.kinesis import errors
 from streamstore.kinesis.validation import SHOWN_MAX, wrong_type
-from streamstore.kinesis.values import Moment, RecordList
+from streamstore.kinesis.values import Moment, RecordList, ResultList
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 _MOMENT_MAX_MS = 1 << 52
@@ -34,11 +34,12 @@ class JsonCodec:
 
     def encode(self, value: Any) -> bytes:
         """A response's body."""
-        if isinstance(records := value.get("Records"), RecordList):
-            rest = {name: item for name, item in value.items() if name != "Records"}
-            tail = json.dumps(rest, default=_plain)[1:]
-            return f'{{"Records":[{_records(records)}]{", " if rest else ""}{tail}'.encode()
-        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+        records = value.get("Records")
+        if not isinstance(records, (RecordList, ResultList)):
+            return _encode(value).encode()
+        rest = {name: item for name, item in value.items() if name != "Records"}
+        written = _records(records) if isinstance(records, RecordList) else _results(records)
+        return f'{{"Records":[{written}]{"," if rest else ""}{_encode(rest)[1:]}'.encode()
 
     def blob(self, value: Any) -> bytes:
         if not isinstance(value, str):
@@ -86,6 +87,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return b2a_base64(value, newline=False).decode()
     raise TypeError(f"{type(value).__name__} has no JSON")
+
+
+_encode = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
+
+
+def _results(results: ResultList) -> str:
+    try:
+        return ",".join(
+            [f'{{"SequenceNumber":"{item.sequence_number}","ShardId":"{item.shard_id}"}}' for item in results]
+        )
+    except AttributeError:  # some of them failed
+        return _encode(list(results.maps()))[1:-1]
 
 
 def _records(records: RecordList) -> str:

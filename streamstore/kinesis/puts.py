@@ -9,6 +9,8 @@ from typing import Any
 from streamstore import InvalidArgumentError, PartialPutError, RecordTooLargeError, Stream, StreamStoreError, routing
 from streamstore.kinesis import errors, sequence
 from streamstore.kinesis.call import Call, Request
+from streamstore.kinesis.shortcuts import Entries, Entry
+from streamstore.kinesis.values import ResultList
 from streamstore.limits import HASH_KEY_END
 
 BATCH_SIZE_MAX = 10 << 20
@@ -18,7 +20,7 @@ def put_record(call: Call, request: Request) -> dict[str, Any]:
     stream = call.readable(request)
     settings = call.settings(stream)
     entry = _entry(request, settings.distribution == "AUTO", "")
-    _check_size(entry, settings.record_size_max(stream), "data")
+    _check_size(entry, settings.record_size_max(stream), 0)
     if (number := request.get("SequenceNumberForOrdering")) is not None:
         if settings.distribution == "AUTO":
             raise errors.invalid("SequenceNumberForOrdering cannot be used with the AUTO record distribution strategy.")
@@ -44,30 +46,16 @@ def put_record(call: Call, request: Request) -> dict[str, Any]:
 def put_records(call: Call, request: Request) -> dict[str, Any]:
     stream = call.readable(request)
     settings = call.settings(stream)
-    auto = settings.distribution == "AUTO"
-    entries = [_entry(item, auto, f"records.{place}.member.") for place, item in enumerate(request["Records"], 1)]
-    total, high = 0, settings.record_size_max(stream)
-    for place, entry in enumerate(entries, 1):
-        total += _check_size(entry, high, f"records.{place}.member.data")
+    entries = _entries(request["Records"], settings.distribution == "AUTO")
+    total = _check_sizes(request["Records"], entries, settings.record_size_max(stream))
     if total > BATCH_SIZE_MAX:
         raise errors.invalid("Records size exceeds 10 MB limit")
     if request.get("DryRun"):
         raise errors.dry_run()
     results = _put_all(call, stream, entries)
-    answer: dict[str, Any] = {
-        "FailedRecordCount": sum(isinstance(item, errors.ServiceError) for item in results),
-        "Records": [_result(item) for item in results],
-    }
+    failed = sum(isinstance(item, errors.ServiceError) for item in results)
+    answer: dict[str, Any] = {"FailedRecordCount": failed, "Records": ResultList(results)}
     return {**answer, "EncryptionType": "KMS"} if settings.key_id else answer
-
-
-def _result(item: Any) -> dict[str, Any]:
-    if isinstance(item, errors.ServiceError):
-        return {"ErrorCode": item.type, "ErrorMessage": item.text or "Internal service failure."}
-    return {"SequenceNumber": item.sequence_number, "ShardId": item.shard_id}
-
-
-Entry = tuple[bytes, "str | None", "int | None"]
 
 
 def _entry(item: Request, auto: bool, path: str) -> Entry:
@@ -87,12 +75,25 @@ def _entry(item: Request, auto: bool, path: str) -> Entry:
     return item["Data"], key, explicit
 
 
-def _check_size(entry: Entry, high: int, path: str) -> int:
+def _check_size(entry: Entry, high: int, place: int) -> int:
     """The bytes of data and key together; ValidationException where they are over the stream's limit."""
-    size = len(entry[0]) + (0 if entry[1] is None else len(entry[1].encode()))
+    key = entry[1]
+    size = len(entry[0]) + (0 if key is None else len(key) if key.isascii() else len(key.encode()))
     if size > high:
-        raise errors.too_long(size, path, high)
+        raise errors.too_long(size, f"records.{place}.member.data" if place else "data", high)
     return size
+
+
+def _check_sizes(items: Sequence[Any], entries: Sequence[Entry], high: int) -> int:
+    if isinstance(items, Entries) and items.largest <= high:
+        return items.total
+    return sum(_check_size(entry, high, place) for place, entry in enumerate(entries, 1))
+
+
+def _entries(items: Sequence[Any], auto: bool) -> Sequence[Entry]:
+    if isinstance(items, Entries):
+        return [(data, key, random.getrandbits(128)) for data, key, _ in items] if auto else items
+    return [_entry(item, auto, f"records.{place}.member.") for place, item in enumerate(items, 1)]
 
 
 def _hash_key(entry: Entry) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from streamstore.kinesis import errors, scalars
-from streamstore.kinesis.scalars import SHAPES, Member
+from streamstore.kinesis.scalars import SHAPES
 from streamstore.kinesis.structures import STRUCTURES
 
 PROBLEMS_MAX = 10
@@ -138,18 +138,17 @@ _DECODERS: dict[type, Callable[[Any, Wire], Any]] = {
 
 
 def _constrain_structure(structure: str, value: dict[str, Any], path: str, problems: list[str]) -> None:
-    for member in STRUCTURES[structure]:
+    for name, shape, required in STRUCTURES[structure]:
+        item = value.get(name)
+        if item is None and not required:
+            continue
         if len(problems) >= PROBLEMS_MAX:
             return
-        _constrain_member(member, value.get(member.name), path, problems)
-
-
-def _constrain_member(member: Member, value: Any, path: str, problems: list[str]) -> None:
-    where = path + member.name[0].lower() + member.name[1:]
-    if value is not None:
-        _constrain(member.shape, value, where, problems)
-    elif member.required:
-        problems.append(errors.constraint("null", where, "Member must not be null"))
+        where = path + name[0].lower() + name[1:]
+        if item is None:
+            problems.append(errors.constraint("null", where, "Member must not be null"))
+        else:
+            _constrain(shape, item, where, problems)
 
 
 def _constrain(name: str, value: Any, path: str, problems: list[str]) -> None:

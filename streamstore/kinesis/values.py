@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from streamstore import Record
+from streamstore.kinesis.errors import ServiceError
 
 
 class Moment:
@@ -39,6 +40,20 @@ class RecordList(list[Record]):
             if self.encrypted:
                 item["EncryptionType"] = "KMS"
             yield item
+
+
+class ResultList(list[Any]):
+    """What each entry of a PutRecords came to: the store's own PutResult, or a ServiceError."""
+
+    __slots__ = ()
+
+    def maps(self) -> Iterator[dict[str, Any]]:
+        """Each as a map."""
+        for item in self:
+            if isinstance(item, ServiceError):
+                yield {"ErrorCode": item.type, "ErrorMessage": item.text or "Internal service failure."}
+            else:
+                yield {"SequenceNumber": item.sequence_number, "ShardId": item.shard_id}
 
 
 class Caller(NamedTuple):

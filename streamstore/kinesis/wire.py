@@ -14,6 +14,7 @@ from streamstore.kinesis import errors, validation
 from streamstore.kinesis.errors import ServiceError
 from streamstore.kinesis.json_codec import JsonCodec
 from streamstore.kinesis.operations import Operation
+from streamstore.kinesis.shortcuts import SHORTCUTS
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.values import Caller
 
@@ -86,7 +87,7 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         caller = gate(request, operation)
         if not request.body:
             raise errors.serialization()
-        checked = validation.check(operation.shape, codec.decode(request.body), codec)
+        checked = _check(operation, codec, codec.decode(request.body))
         if allow is not None:
             allow(caller, operation, checked)
         result = service.call(operation, checked, caller)
@@ -99,6 +100,12 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
     except Exception as error:
         service.log_failure(error)
         return failure(errors.internal(), codec)
+
+
+def _check(operation: Operation, codec: JsonCodec | CborCodec, value: Any) -> dict[str, Any]:
+    shortcut = SHORTCUTS.get(operation.name) if codec is _JSON else None
+    checked = None if shortcut is None else shortcut(value)
+    return validation.check(operation.shape, value, codec) if checked is None else checked
 
 
 def failure(error: ServiceError, codec: JsonCodec | CborCodec = _JSON) -> HttpResponse:

@@ -7,7 +7,6 @@ import functools
 import ipaddress
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from streamstore.aio.waiter import Ticket, waiter_of
@@ -16,6 +15,7 @@ from streamstore.kinesis.service import Service
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
 from streamstore.server.gate import Gate
+from streamstore.server.workers import Workers
 
 BODY_SIZE_MAX = 16 << 20  # 10 MiB of records in base64, and their keys
 BODY_SECONDS = 60.0
@@ -33,7 +33,7 @@ class Application:
         self.under_way = 0
         self._gate = gate
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="streamstore-http")
+        self._workers = Workers(WORKERS)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
@@ -56,10 +56,7 @@ class Application:
             _plain(protocol, 413, "the body is too large, or took too long")
             return
         request = HttpRequest(scope.method, scope.path, scope.query_string, headers, body)
-        loop = asyncio.get_running_loop()
-        response = await loop.run_in_executor(
-            self._workers, wire.answer, self.service, request, self._gate.who, self._gate.allow
-        )
+        response = await self._workers.call(wire.answer, self.service, request, self._gate.who, self._gate.allow)
         if response.subscription is None:
             _send(protocol, response)
         else:
@@ -99,7 +96,7 @@ class Application:
                 # Before it is asked: what comes between the question and the wait must not be slept through.
                 ticket = Ticket([subscription.wanted()])
                 subscription.notify = functools.partial(_wake, loop, ticket)
-                frame = await loop.run_in_executor(self._workers, subscription.poll)
+                frame = await self._workers.call(subscription.poll)
                 if frame is not None:
                     await transport.send_bytes(frame)
                 elif subscription.ended:
@@ -131,7 +128,7 @@ class Application:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
 
 def _headers(scope: Any) -> dict[str, str]:
