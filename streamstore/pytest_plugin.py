@@ -53,7 +53,8 @@ def kinesis_service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[
     from streamstore.kinesis.service import Service
     from streamstore.retention import TrustedClock
 
-    with streamstore.open(tmp_path / "streamstore", durability="process", maintenance=False) as store:
+    ring = str(tmp_path / "streamstore.keys")
+    with streamstore.open(tmp_path / "streamstore", durability="process", maintenance=False, key_ring=ring) as store:
         service = Service(store)
         service.faults = Faults(request.config.getoption("--streamstore-seed"))
         store.clock = TrustedClock(lambda: 0, service.now_us)

@@ -10,6 +10,7 @@ import click
 
 import streamstore
 from streamstore.cli.arguments import DURABILITIES, directory_argument, key_ring
+from streamstore.kinesis.encryption import default_ring
 from streamstore.kinesis.service import Service
 from streamstore.server import certificate
 from streamstore.server.serving import Listening, Server
@@ -71,9 +72,9 @@ def serve(
     if plain is not None:
         plain.check()
     Listening(host, 0, certificate="", key="", **common).check()
-    with streamstore.open(
-        directory, durability=durability, account=account, region=region, key_ring=key_ring()
-    ) as store:
+    view: dict[str, Any] = {"account": account, "region": region}
+    ring = key_ring() or default_ring(directory)
+    with streamstore.open(directory, durability=durability, key_ring=ring, **view) as store:
         service = Service(store, limits=limits, isolate=isolate, delays_s=delays_s)
         servers = [] if plain is None else [Server(store, plain, service=service)]
         if wants_tls:

@@ -1,4 +1,4 @@
-"""What is not here answers with a typed 400 that says so: queues, channels, what the store cannot do."""
+"""What is not here answers with a typed 400 that says so: queues and channels."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ def queue(call: Call, request: Request) -> NoReturn:
 
 def channel(call: Call, request: Request) -> NoReturn:
     raise errors.invalid(f"{call.operation} is not supported by streamstore: it has no channels. Nothing was done.")
-
-
-def store(call: Call, request: Request) -> NoReturn:
-    raise errors.invalid(f"{call.operation} is not supported by this version of streamstore. Nothing was done.")
 
 
 def list_channels(call: Call, request: Request) -> dict[str, Any]:

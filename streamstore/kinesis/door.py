@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from streamstore import InvalidArgumentError, Store, StreamStoreError, opening
 from streamstore.kinesis import wire
+from streamstore.kinesis.encryption import default_ring
 from streamstore.kinesis.operations import Operation
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.values import Caller
@@ -79,7 +80,7 @@ def boto3_client(path: str | os.PathLike[str], *, create: bool = True, durabilit
     `create` and `durability` are those of `streamstore.open`, the rest those of `Store.boto3_client`. The store stays
     open until the client's `close()`. Raises what both raise.
     """
-    store = opening.open(path, create=create, durability=durability)
+    store = opening.open(path, create=create, durability=durability, key_ring=default_ring(path))
     try:
         made = client(store, **kwargs)
     except BaseException:

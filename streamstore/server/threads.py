@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from streamstore import Store, opening
+from streamstore.kinesis.encryption import default_ring
 from streamstore.kinesis.service import Service
 from streamstore.server.serving import Listening, Server
 
@@ -60,7 +61,7 @@ def serve_in_thread(
     `streamstore serve`; limits, isolate and delays_s those of `Store.boto3_client`. Needs the extra `server`. Raises
     InvalidArgumentError (a network address without authentication and TLS), StorageError (the port is taken).
     """
-    own = None if isinstance(store, Store) else opening.open(store)
+    own = None if isinstance(store, Store) else opening.open(store, key_ring=default_ring(store))
     served = own if own is not None else store
     assert isinstance(served, Store)
     try:

@@ -23,7 +23,7 @@ def closing():
 @pytest.fixture
 def store(tmp_path):
     """A store whose streams are not synced, as the doors do not care."""
-    with streamstore.open(tmp_path / "store", durability="process") as opened:
+    with streamstore.open(tmp_path / "store", durability="process", key_ring=tmp_path / "keys") as opened:
         yield opened
 
 
