@@ -73,9 +73,7 @@ def _starts(shards: Lineage, begin: Start) -> tuple[list[tuple[int, Start | Plac
             # Under the epoch before its first: what was trimmed of it since is a loss to whoever had this position.
             begins = Place(native.FIRST_POSITION, node.epoch_floor)
             starts.append((index, Start("POSITION", named[index]) if index in named else begins))
-        elif node.closed is not None and (
-            named[index].position < node.closed.end if index in named else node.closed.records
-        ):
+        elif node.closed is not None and not node.closed.is_read(named[index].position if index in named else 0):
             lost.append(index)
     return starts, lost
 

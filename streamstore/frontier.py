@@ -133,7 +133,7 @@ class Frontier:
             return
         node = self._shards[index]
         if node.expired:
-            if node.closed is not None and node.closed.records:
+            if node.closed is not None and not node.closed.is_read(0):
                 self.lost.append(index)
             for child in node.children:
                 self._enter(child, parent)

@@ -22,13 +22,18 @@ from streamstore.values import HashRange
 
 class Closed(NamedTuple):
     """What is for ever true of a closed shard's log: its end behind the close frame, the last epoch, how many
-    records it ever held, when the newest arrived.
+    records it ever held, when the newest arrived, where the close frame stands (0: not known).
     """
 
     end: int
     epoch: int
     records: int
     arrival_us: int
+    frame: int = 0
+
+    def is_read(self, position: int) -> bool:
+        """Has who reached this position seen every record?"""
+        return not self.records or position >= (self.frame or self.end)
 
 
 @dataclass(frozen=True, order=True)
@@ -115,7 +120,7 @@ def key_of(data: bytes) -> int:
 
 
 def closed_from(source: Mapping[str, int]) -> Closed:
-    return Closed(source["end"], source["epoch"], source["records"], source["arrival_us"])
+    return Closed(source["end"], source["epoch"], source["records"], source["arrival_us"], source.get("frame", 0))
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ def open(
     if store.attachment.info()["first_opener"] and not read_only:
         try:
             store.remove_orphans()
+            store.finish_reshards()
         except BaseException:
             store.close()
             raise

@@ -110,7 +110,8 @@ def carry_out(stream: Resharded, step: Step) -> None:
 
 def _end(log: native.Log) -> Closed:
     state = log.held()
-    return Closed(state.tail, state.epoch, state.record_count, state.last_arrival_us)
+    # The close frame stands alone in its segment.
+    return Closed(state.tail, state.epoch, state.record_count, state.last_arrival_us, state.segment_base)
 
 
 def to_count(stream: Resharded, count: int, progress: Callable[[int, int], None] | None = None) -> None:

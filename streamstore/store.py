@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
-from streamstore.errors import InvalidArgumentError, InvalidTypeError, ReadOnlyError, StreamNotFoundError
+from streamstore.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    ReadOnlyError,
+    StoreFullError,
+    StreamNotFoundError,
+)
 from streamstore.events import Key, StreamInfo
 from streamstore.keys import ring_of
 from streamstore.maintenance import Caretaker, Report, Rounds
@@ -263,6 +269,13 @@ class Store:
         self.attachment.raise_epoch(epoch)
         shutil.rmtree(self.attachment.stream_directory(info.id), ignore_errors=True)
         self.catalog.purged(info.id, epoch)
+
+    def finish_reshards(self) -> None:
+        """Finish splits and merges that were decided and not carried out, as far as the disk lets it."""
+        for info in list(self.catalog.refresh().streams.values()):
+            if info.pending is not None:
+                with suppress(StreamNotFoundError, StoreFullError):
+                    self.stream_of(info).finish_reshard()
 
     def remove_orphans(self) -> None:
         """Finish what a crash in the middle of a delete left; done by the first process that opens the store."""

@@ -191,6 +191,10 @@ class Stream(EncryptedStream, Keeping, Compacting):
         if reshard.finish(self).lineage.open == before.open:
             reshard.finish_closed(self, indexes)
 
+    def finish_reshard(self) -> None:
+        """Carry out the split or merge that stands, where whoever began it died."""
+        reshard.finish(self)
+
     def split_shard(self, shard_id: str, new_starting_hash_key: int | None = None) -> list[Shard]:
         """Close a shard and open two that share its hash keys, of which the second begins at `new_starting_hash_key`
         (None: the middle); returns them. Durable at return.
@@ -413,7 +417,8 @@ class Stream(EncryptedStream, Keeping, Compacting):
 
     def written(self) -> list[int]:
         """The indexes of the shards that anybody ever wrote to, looking at directories only."""
-        return self.attachment.written_shards(self.info.id)
+        # A copied store may have files of a shard that nobody came to open.
+        return [index for index in self.attachment.written_shards(self.info.id) if index in self.info.lineage]
 
     def _roll(self, index: int) -> LogState:
         log = self.log(index)

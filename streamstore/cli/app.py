@@ -20,6 +20,7 @@ VERBS = {
     "delete": "streams:delete",
     "list": "streams:list_streams",
     "describe": "describe:describe",
+    "reshard": "reshard:reshard",
     "put": "put:put",
     "ingest": "ingest.command:ingest",
     "read": "read:read",

@@ -33,7 +33,7 @@ def describe(directory: Path, stream: str, as_json: bool) -> None:
         return
     print_facts((name, _text(name, value)) for name, value in document.items() if name != "shards")
     print()
-    columns = ("shard_id", "closed", "records", "hash_range_start", "hash_range_end", "parents")
+    columns = ("shard_id", "closed", "records", "hash_range_start", "hash_range_end", "parents", "children")
     rows = [[_cell(shard[column]) for column in columns] for shard in document["shards"]]
     print_table([column.replace("_", " ").upper() for column in columns], rows, right=("RECORDS",))
 
@@ -63,6 +63,7 @@ def _shard_document(shard: Shard) -> dict[str, Any]:
         "hash_range_start": str(shard.hash_range.start),
         "hash_range_end": str(shard.hash_range.end),
         "parents": list(shard.parents),
+        "children": list(shard.children),
         "first_sequence_number": first,
         "last_sequence_number": last,
     }

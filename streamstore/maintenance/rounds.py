@@ -34,6 +34,7 @@ class Home(Protocol):
 
     def stream_by_id(self, stream_id: int) -> Stream: ...
     def tidy_queues(self) -> list[str]: ...
+    def finish_reshards(self) -> None: ...
 
 
 @dataclass
@@ -93,7 +94,7 @@ class Rounds:
             self._look_at_clock(report)
             with suppress(StoreFullError):
                 attachment.make_reserve()
-            for step in (self._trim, self._purge, self._tidy):
+            for step in (self._finish_reshards, self._trim, self._purge, self._tidy):
                 self._attempt(report, step)
             attachment.set_maintained(clock.now_us())
         # Not under that lock: it may take long, and what is past retention does not wait for it.
@@ -117,6 +118,9 @@ class Rounds:
         if report.paused and clock.is_synchronised():
             self._home.attachment.accept_clock()
             report.paused = trusted.look() != 0
+
+    def _finish_reshards(self, report: Report) -> None:
+        self._home.finish_reshards()
 
     def _trim(self, report: Report) -> None:
         if report.paused:
