@@ -116,7 +116,8 @@ test-sanitize: $(VENV)/.made ## The Python tests with both modules under Address
 
 # ---- Keeping it clean ----
 
-lint: lint-c $(VENV)/.built $(VENV)/.extra-lint ## Warnings as errors, layout, types
+# With the extras there, so that what is imported from them is checked too.
+lint: lint-c $(VENV)/.built $(VENV)/.extra-lint $(VENV)/.extra-test ## Warnings as errors, layout, types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -200,6 +200,7 @@ static ss_status fake_append(ss_log *log, uint32_t terms, const ss_entry *entrie
                              int flags, uint64_t *positions, ss_appended *out)
 {
     (void)expected_tail;
+    (void)terms;
     ss_status status = pass_gate(log, flags & SS_APPEND_TRY ? FAKE_APPEND_TRY : FAKE_APPEND);
     if (status != SS_OK)
         return status;
