@@ -182,6 +182,7 @@ def _rewrap(home: EncryptionHome, info: StreamInfo, master: str | None) -> Strea
 
 def _hold(stream: _Streamlike, info: StreamInfo) -> Encryption:
     """From now on no process gets a record in that was put together under older settings."""
+    stream.check()  # so that segment headers of logs not attached yet know the new keys
     for index in info.lineage.open:
         sealed_target.hold_to(stream.log(index), info)
     return facts(info)

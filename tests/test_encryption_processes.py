@@ -202,3 +202,53 @@ def test_a_store_unpickles_with_its_ring(crypted):
         assert [record.data for record in again.read()] == [SECRET]
         again.put_record(SECRET, KEY)
         assert [record.data for record in other.stream("s").read()] == [SECRET, SECRET]
+
+
+def test_a_snapshot_and_what_is_restored_from_it_need_the_same_ring(tmp_path, ring, crypted):
+    """Neither copy says anything in plain; with the ring both read, and the restored one goes on writing."""
+    stream = crypted.create_stream("s", 2)
+    stream.start_encryption()
+    stream.put_records([(SECRET + b" %d" % number, f"{KEY} {number}") for number in range(50)])
+    expected = sorted(record.data for record in stream.read())
+    crypted.snapshot(tmp_path / "copy")
+    streamstore.restore(tmp_path / "copy", tmp_path / "again")
+    for directory in ("copy", "again"):
+        assert on_disk(tmp_path / directory, SECRET, KEY.encode()) == set()
+        assert streamstore.verify(tmp_path / directory).damage == []
+    with streamstore.open(tmp_path / "again", key_ring=ring) as again:
+        found = again.stream("s")
+        assert sorted(record.data for record in found.read()) == expected
+        found.put_record(SECRET, KEY)
+        found.rotate_key()
+        found.put_record(SECRET, KEY)
+        assert len(list(found.read())) == 52
+    assert on_disk(tmp_path / "again", SECRET, KEY.encode()) == set()
+    with streamstore.open(tmp_path / "again") as again, pytest.raises(errors.KeyUnavailableError):
+        list(again.stream("s").read())
+
+
+def test_a_catalog_made_again_from_segments_still_has_the_keys(tmp_path, ring):
+    """The wrapped keys stand in segment headers too: repair finds them there."""
+    directory = tmp_path / "data"
+    with streamstore.open(directory, key_ring=ring) as store:
+        stream = store.create_stream("s")
+        stream.start_encryption()
+        stream.put_record(SECRET, KEY)
+    for path in (directory / "catalog").iterdir():
+        path.unlink()
+    streamstore.repair(directory)
+    with streamstore.open(directory, key_ring=ring) as store:
+        (name,) = store.list_streams()
+        assert [record.data for record in store.stream(name).read()] == [SECRET]
+
+
+def test_encrypted_streams_are_split_and_merged(tmp_path, crypted):
+    """Children are encrypted as their parents were, for writers that were bound before as well."""
+    stream = crypted.create_stream("s", 2)
+    stream.start_encryption()
+    for count in (5, 1, 3):
+        stream.put_records([(SECRET, f"{KEY} {number}") for number in range(20)])
+        stream.update_shard_count(count)
+    stream.put_records([(SECRET, f"{KEY} {number}") for number in range(20)])
+    assert [record.data for record in stream.read()] == [SECRET] * 80
+    assert on_disk(tmp_path / "data", SECRET, KEY.encode()) == set()
