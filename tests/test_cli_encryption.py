@@ -74,3 +74,16 @@ def test_no_key_file_is_written_over(place: Path) -> None:
     assert run("key", "create", place / "master.key").code != 0
     assert (place / "master.key").read_bytes() == before
     assert run("encryption", place / "store", "s", "--master", "x").code == 2
+
+
+def test_inspect_says_which_key_instead_of_ciphertext(place: Path) -> None:
+    """Text and JSON name the data key of each encrypted frame."""
+    store, ring = place / "store", ("--key-ring", place / "master.key")
+    succeed("put", store, "s", "plain", "--key", "k")
+    succeed(*ring, "encryption", store, "s", "--start")
+    succeed(*ring, "put", store, "s", "a secret", "--key", "k")
+    text = succeed("inspect", store, "s", "shardId-000000000000").text
+    assert "data 8 encrypted under data key 1" in text
+    assert "plain" in text
+    rows = succeed("inspect", store, "s", "shardId-000000000000", "--json").json_lines
+    assert [row["data_key"] for row in rows if row["kind"] == "data"] == [0, 1]

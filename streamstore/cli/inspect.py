@@ -153,6 +153,8 @@ def _frame_line(frame: Frame) -> str:
     line += f" durable {durable} {checks}"
     if record["type"] != 1:
         return line
+    if frame.data_key:  # the rest is ciphertext, which says nothing
+        return f"{line} number {number} data {record['data_size']} encrypted under data key {frame.data_key}"
     if record["key_size"] >= 0:
         line += f" key {printable(frame.part('key').decode(errors='backslashreplace'))!r}"
     if record["hash_key_present"]:
@@ -210,6 +212,7 @@ def _json_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) 
             }
             facts |= {
                 "durable": frame.durable,
+                "data_key": frame.data_key,
                 "checks": [f"{frame.checks[0]:08x}", f"{frame.checks[1]:016x}"],
             }
         if as_hex:

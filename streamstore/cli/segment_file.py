@@ -90,6 +90,13 @@ class Frame:
         header, body = struct.unpack_from("<I", self.raw, 0)[0], struct.unpack_from("<Q", self.raw, 40)[0]
         return int(header), int(body)
 
+    @property
+    def data_key(self) -> int:
+        """Under which data key it is encrypted; 0 where it is plain."""
+        assert self.record is not None
+        at = self.record["seal_offset"]
+        return int.from_bytes(self.raw[at : at + 4], "little") if at else 0
+
     def part(self, name: str) -> bytes:
         """`attributes`, `key` or `data` of a frame that holds."""
         assert self.record is not None
