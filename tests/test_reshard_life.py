@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -266,3 +267,48 @@ def test_the_async_twins_cross_reshards(tmp_path):
             assert (merged.adjacent_parent, merged.children != (), reader.trimmed_count) == (children[1].id, True, 0)
 
     asyncio.run(run())
+
+
+def test_an_end_position_cuts_every_branch(store):
+    """What was read up to a position and what is read from it make the whole, whichever shards each was bound in."""
+    stream = store.create_stream("s", durability="process")
+    positions, total = [stream.read().position], 0
+    for step in (lambda: stream.split_shard(ids(0)[0]), lambda: stream.update_shard_count(3), lambda: None):
+        put(stream, total)
+        total += 200
+        with stream.read() as reader:
+            next(reader.batches())
+            positions.append(reader.position)
+        step()
+    positions.append(stream.read("LATEST").position)
+    everything = [record.sequence_number for record in stream.read()]
+    for position in positions:
+        before = list(stream.read(end=position))
+        behind = list(stream.read(position))
+        assert sorted(record.sequence_number for record in [*before, *behind]) == sorted(everything)
+    for early, late in itertools.pairwise(positions):
+        between = [record.sequence_number for record in stream.read(early, end=late)]
+        again = [record.sequence_number for record in stream.read(early, end=late, follow=True, timeout=5)]
+        assert sorted(between) == sorted(again)
+    single = stream.shard(ids(2)[0]).read(limit=1).next_position
+    with pytest.raises(errors.InvalidArgumentError, match="other shards"):
+        stream.read(stream.shard(ids(1)[0]).tail, end=single)
+
+
+def test_a_read_only_follower_waits_for_somebody_who_may_finish(tmp_path):
+    """It cannot carry a step out itself: it goes on once another process did."""
+    with streamstore.open(tmp_path) as store, streamstore.open(tmp_path, read_only=True) as view:
+        stream = store.create_stream("s", durability="process")
+        put(stream, 0)
+        stream.log(0).close(reshard.encode(stream.check().lineage.split(0, HALF)))
+        with view.stream("s").read(follow=True, timeout=0.5) as reader:
+            seen = list(reader)
+            assert len(seen) == 200
+        with view.stream("s").read(reader.position, follow=True, timeout=10) as reader:
+            assert reader.poll() == []
+            put(stream, 200)
+            for record in reader:
+                seen.append(record)
+                if len(seen) == 400:
+                    break
+        check(seen, 400)
