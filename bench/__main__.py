@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 # What leaves the disk busiest goes last.
-ORDER = ("write", "read", "sync", "core", "tail", "scale", "queues", "volume")
+ORDER = ("write", "read", "sync", "core", "tail", "compaction", "scale", "queues", "volume")
 
 
 @click.command()
@@ -31,6 +31,7 @@ ORDER = ("write", "read", "sync", "core", "tail", "scale", "queues", "volume")
 )
 @click.option("--only", multiple=True, type=click.Choice(ORDER), help="Only these parts; more than one may be given.")
 @click.option("-k", "pattern", default="", help="Only benchmarks whose name matches, as in pytest -k.")
+@click.option("--log-file", type=click.Path(exists=True, path_type=Path), help="A log, for the ratio of compaction.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="Compare with an earlier result file.")
 def main(
     mode: str,
@@ -39,6 +40,7 @@ def main(
     page: bool | None,
     only: tuple[str, ...],
     pattern: str,
+    log_file: Path | None,
     against: Path | None,
 ) -> None:
     """Time streamstore against its rivals on this machine. Exits 1 where a row could not be measured or, with
@@ -48,7 +50,7 @@ def main(
     path = results or (PAGE.with_suffix(".json") if page else ROOT / "build" / f"bench-{mode}.json")
     earlier = load(against) if against is not None else None  # it may be the very file that is written
     started = time.monotonic()
-    code = _run(mode, directory.resolve(), path.resolve(), only, pattern)
+    code = _run(mode, directory.resolve(), path.resolve(), only, pattern, log_file)
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         sys.exit(code)
     run = load(path)
@@ -66,9 +68,10 @@ def main(
     sys.exit(1 if worse or code != pytest.ExitCode.OK else 0)
 
 
-def _run(mode: str, directory: Path, results: Path, only: tuple[str, ...], pattern: str) -> int:
+def _run(mode: str, directory: Path, results: Path, only: tuple[str, ...], pattern: str, log_file: Path | None) -> int:
     arguments = ["-c", str(HERE / "pytest.ini"), "-q", "--tb=short", f"--mode={mode}", f"--directory={directory}"]
     arguments += [f"--results={results}", *(["-k", pattern] if pattern else [])]
+    arguments += [f"--log-file={log_file.resolve()}"] if log_file else []
     return pytest.main([*arguments, *(str(HERE / f"bench_{part}.py") for part in ORDER if not only or part in only)])
 
 

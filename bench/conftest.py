@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that `python -m bench` passes on."""
     parser.addoption("--mode", choices=("quick", "full"), default="quick", help="sizes: quick is under two minutes")
     parser.addoption("--directory", default=str(ROOT / "build"), help="where the stores go; on the disk to be measured")
+    parser.addoption("--log-file", default=None, help="a web server's log, for the ratio of compaction")
     parser.addoption("--results", default=str(ROOT / "build" / "bench.json"), help="the result file to write")
 
 
@@ -48,7 +49,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
     """Post what a benchmark promised and did not fill in as failed, with its error."""
     report: Any = yield
-    if call.excinfo is not None and call.when in ("setup", "call"):
+    skipped = call.excinfo is not None and isinstance(call.excinfo.value, pytest.skip.Exception)
+    if call.excinfo is not None and not skipped and call.when in ("setup", "call"):
         item.config.stash[BOARD].post_failed(_promised(item), _first_line(call.excinfo.exconly()))
     return report
 

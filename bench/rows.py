@@ -89,6 +89,21 @@ BACKUP = [
     Row("verify", "recovery", "verify, large store, cold; reading its files", bar=at_least(0.5), record_bytes=1024),
     Row("seek.time", "recovery", "seek by time, warm, in the large store", "s", at_most(1e-3), 1024),
 ]
+COMPACTION = [
+    Row(
+        "compaction.read",
+        "read",
+        "read a compacted stream, .data of every Record; the same stream plain",
+        bar=at_least(0.33),
+    ),
+    Row("compaction.append", "write", "p99.9 of put_record while compaction runs; while it does not", bar=at_most(1.2)),
+    Row(
+        "compaction.ratio",
+        "write",
+        "bytes of a web server's log, keys and frames; of its compacted files",
+        bar=at_least(3),
+    ),
+]
 MEMORY = [
     Row(
         "memory.write",
@@ -128,5 +143,6 @@ QUEUES = [
     for what, title in (("put", "put"), ("get", "take or read back"))
 ]
 ROWS = {
-    row.id: row for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *BACKUP, *MEMORY, *SCALE, *QUEUES]
+    row.id: row
+    for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *BACKUP, *COMPACTION, *MEMORY, *SCALE, *QUEUES]
 }
