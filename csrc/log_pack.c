@@ -7,7 +7,7 @@
 
 #include "file.h"
 #include "killpoint.h"
-#include "wait.h"
+#include "lz4.h"
 
 /* The live segments of the pack, by reference and open for reading. */
 static ss_status take_sources(ss_pack *pack, uint64_t first, uint64_t last)
@@ -132,6 +132,8 @@ void ss_log_pack_free(ss_pack *pack)
     free(pack->marks);
     free(pack->hashes);
     free(pack->runs);
+    free(pack->raw);
+    free(pack->squeezed);
     free(pack->bytes);
     free(pack);
 }
@@ -327,6 +329,70 @@ ss_status ss_log_pack_put(ss_pack *pack, const ss_pack_stored *stored)
     if (status != SS_OK)
         return status;
     status = put_block(pack, stored);
+    ss_store_leave(pack->log->store);
+    return status;
+}
+
+static ss_status make_room(ss_pack *pack, size_t size)
+{
+    size = size > BLOCK_SIZE ? size : BLOCK_SIZE;
+    if (size <= pack->raw_capacity)
+        return SS_OK;
+    free(pack->raw);
+    free(pack->squeezed);
+    pack->raw_capacity = 0;
+    pack->raw = malloc(size);
+    pack->squeezed = malloc(size);
+    if (!pack->raw || !pack->squeezed)
+        return SS_NO_MEMORY;
+    pack->raw_capacity = size;
+    return SS_OK;
+}
+
+/* One block from source to file; *plain 0: nothing was done, because its frames are, or were, encrypted. */
+static ss_status pack_one(ss_pack *pack, int *plain)
+{
+    const ss_segment_facts facts = pack->target->facts;
+    const uint64_t position = pack->position;
+    const size_t run_count = pack->run_count;
+    ss_pack_block block = {0};
+    ss_status status = make_room(pack, 0);
+    if (status == SS_OK)
+        status = fill_block(pack, pack->raw, pack->raw_capacity, &block);
+    if (status == SS_SMALL && (status = make_room(pack, (size_t)block.size)) == SS_OK)
+        status = fill_block(pack, pack->raw, pack->raw_capacity, &block);
+    if (status != SS_OK)
+        return status;
+    *plain = !block.sealed_frames && !block.opened_frames;
+    if (!*plain) {
+        pack->target->facts = facts;
+        pack->position = position;
+        pack->run_count = run_count;
+        return SS_OK;
+    }
+    size_t size = (size_t)block.size, squeezed = ss_lz4_compress(pack->raw, size, pack->squeezed, size - 1);
+    ss_pack_stored stored = {.raw = pack->raw,
+                             .stored = squeezed ? pack->squeezed : pack->raw,
+                             .raw_size = size,
+                             .stored_size = squeezed ? squeezed : size,
+                             .flags = squeezed ? SS_BLOCK_LZ4 : 0};
+    return put_block(pack, &stored);
+}
+
+ss_status ss_log_pack_some(ss_pack *pack, size_t limit, size_t *count)
+{
+    ss_status status = ss_store_enter(pack->log->store);
+    size_t done = 0;
+    int plain = 1;
+    if (status != SS_OK)
+        return status;
+    if ((status = ss_store_usable(pack->log->store)) == SS_OK && pack->put_position != pack->position)
+        status = SS_INVALID; /* blocks that were handed out are still to be put */
+    while (status == SS_OK && plain && done < limit && pack->position < pack->end)
+        if ((status = pack_one(pack, &plain)) == SS_OK)
+            done += (size_t)plain;
+    if (status == SS_OK)
+        *count = done;
     ss_store_leave(pack->log->store);
     return status;
 }

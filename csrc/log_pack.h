@@ -29,6 +29,9 @@ struct ss_pack {
     ss_packed_run *runs;
     size_t run_count;
     size_t run_capacity;
+    uint8_t *raw; /* of one block, and what it is compressed to */
+    uint8_t *squeezed;
+    size_t raw_capacity;
     uint8_t *bytes; /* of one block or frame */
     size_t bytes_capacity;
     ss_packed_index *index; /* as it was read back; NULL = not yet synced */

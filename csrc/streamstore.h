@@ -343,6 +343,9 @@ typedef struct {
     uint8_t tag[16];
 } ss_pack_stored;
 ss_status ss_log_pack_put(ss_pack *pack, const ss_pack_stored *block);
+/* Both in one for up to `limit` blocks, compressed here; *count were done. Fewer: it is at the end, or the next block has
+ * encrypted frames, or frames that were, and is for `next` and `put`. */
+ss_status ss_log_pack_some(ss_pack *pack, size_t limit, size_t *count);
 /* What is to be sealed along with a block: 32 bytes. */
 void ss_log_pack_associate(const ss_pack *pack, uint64_t position, const ss_pack_stored *block, uint8_t associated[32]);
 /* Sync what was written, then read up to `limit` blocks of it back and compare each frame with the original; *left
@@ -437,6 +440,9 @@ ss_hash_key ss_ranges_hash(const void *key, size_t size);
 
 /* Expand an LZ4 block into exactly to_size bytes; SS_CORRUPT for anything that is no such block. */
 ss_status ss_lz4_expand(const uint8_t *from, size_t size, uint8_t *to, size_t to_size);
+
+/* Compress into an LZ4 block of at most to_size bytes; its size, or 0 where it does not fit. */
+size_t ss_lz4_compress(const uint8_t *from, size_t size, uint8_t *to, size_t to_size);
 
 /* Decode one frame from `size` bytes as read from a segment file whose salt is `salt`, expected at `position` and
  * with `base_ordinal` records before the segment. SS_CORRUPT where header or body does not hold, SS_FORMAT for a

@@ -22,7 +22,8 @@ from streamstore.native import Block, Packing, Seal
 from streamstore.values import Segment
 
 _log = logging.getLogger("streamstore")
-_VERIFY_BLOCKS = 8
+_PACK_BLOCKS = 8  # in one call of C, so that the interpreter's lock changes hands that seldom
+_VERIFY_BLOCKS = 32
 _VERIFY_CHEAPER = 4  # than compressing
 _SLEEP_MAX = 0.05
 # Why a segment stays as it is: it is damaged, too large in one record, encrypted under a key that is not here.
@@ -222,12 +223,8 @@ class Compactor:
     ) -> None:
         pace = Pace(self.rate, self.stopped)
         with log.pack(run[0].ordinal, run[-1].ordinal) as packing:
-            for blocks in packing.blocks():
-                for block in blocks:
-                    store(packing, block, sealer)
-                    progress(len(block.raw))
-                    if not pace.went(len(block.raw)):
-                        return
+            if not self._write(packing, pace, sealer, progress):
+                return
             left = packing.finish(0)
             while left:
                 before, left = left, packing.finish(_VERIFY_BLOCKS)
@@ -239,6 +236,24 @@ class Compactor:
                 done.files += 1
                 done.log_bytes += log_bytes
                 done.file_bytes += file_bytes
+
+    @staticmethod
+    def _write(packing: Packing, pace: Pace, sealer: Sealer | None, progress: Callable[[int], None]) -> bool:
+        """All blocks through; False where it was stopped."""
+        done, full = 0, True
+        while full:
+            full = packing.pack(_PACK_BLOCKS) == _PACK_BLOCKS
+            before, done = done, packing.progress()[0]
+            progress(done - before)
+            if not pace.went(done - before):
+                return False
+        for blocks in packing.blocks():  # what is encrypted, from the first such block on
+            for block in blocks:
+                store(packing, block, sealer)
+                progress(len(block.raw))
+                if not pace.went(len(block.raw)):
+                    return False
+        return True
 
 
 def store(packing: Packing, block: Block, sealer: Sealer | None) -> None:

@@ -77,6 +77,22 @@ def test_what_the_package_compressed_expands_to_the_same(data, mode):
 
 
 @settings(max_examples=500, deadline=None)
+@given(st.one_of(st.binary(max_size=4000), words.map(b"".join)), st.integers(0, 300))
+def test_what_the_core_compressed_the_package_expands(data, short):
+    """Within the room that is given, or not at all; what repeats shrinks."""
+    room = max(len(data) + 16 - short, 0)
+    out = ffi.new("uint8_t[]", room + 1)
+    size = lib.ss_lz4_compress(data, len(data), out, room)
+    assert size <= room
+    if size:
+        block = bytes(ffi.buffer(out, size))
+        assert lz4.block.decompress(block, uncompressed_size=len(data)) == data
+        assert expand(block, len(data)) == data
+    else:
+        assert room < len(data) + 16
+
+
+@settings(max_examples=500, deadline=None)
 @given(words.map(b"".join).filter(bool), st.data())
 def test_a_damaged_block_expands_as_in_the_package_or_not_at_all(data, draw):
     """Bytes flipped, cut or added: what is written is what the package writes, or refused."""
@@ -272,8 +288,9 @@ def test_damage_in_a_block_costs_its_block_alone(tmp_path):
         assert content(found) == before[:first] + before[first + lost :]
 
 
-def test_it_ends_at_once_when_stopped_and_leaves_nothing(tmp_path):
+def test_it_ends_at_once_when_stopped_and_leaves_nothing(tmp_path, monkeypatch):
     """In the middle of a segment, too: the file aside is removed."""
+    monkeypatch.setattr(compaction, "_PACK_BLOCKS", 1)
     with streamstore.open(tmp_path) as store:
         stream = filled(store)
         calls = []
@@ -299,7 +316,9 @@ def test_the_rate_is_kept():
 CHILD = """
 import sys, os, signal
 import streamstore
+from streamstore import compaction
 from streamstore.compaction import Compactor
+compaction._PACK_BLOCKS = 1
 with streamstore.open(sys.argv[1], create=False) as store:
     stream = store.stream("s")
     seen = []

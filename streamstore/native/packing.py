@@ -65,6 +65,15 @@ class Packing:
         if pointer is not None:
             lib.ss_log_pack_free(pointer)
 
+    def pack(self, limit: int) -> int:
+        """Compress and write up to `limit` blocks in one go; returns how many.
+
+        Fewer than that: it is at the end, or what comes next is encrypted (or was) and is for `blocks` and `put`.
+        """
+        count = ffi.new("size_t *")
+        call(self._log.shard_id, lib.ss_log_pack_some, self._pointer, limit, count)
+        return int(count[0])
+
     def blocks(self) -> Iterator[list[Block]]:
         """All frames, a few blocks at a time; each list is to be put before the next is asked for."""
         items = ffi.new("ss_pack_block[]", BLOCKS)

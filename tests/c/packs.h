@@ -7,6 +7,9 @@
 
 enum { PACK_BUFFER = 512 << 10, PACK_BLOCKS = 8 };
 
+/* How many blocks are compressed by the core before the rest go through by hand. */
+static size_t pack_squeezed;
+
 /* A block without compression. */
 static inline ss_pack_stored store_plain(const uint8_t *buffer, const ss_pack_block *block)
 {
@@ -22,7 +25,9 @@ static inline ss_status pack_blocks(ss_pack *pack)
     static uint8_t buffer[PACK_BUFFER];
     ss_pack_block blocks[PACK_BLOCKS];
     size_t count = 1, left = 1;
-    ss_status status = SS_OK;
+    ss_status status = pack_squeezed ? ss_log_pack_some(pack, pack_squeezed, &count) : SS_OK;
+    CHECK(status != SS_OK || count <= (pack_squeezed ? pack_squeezed : 1));
+    count = 1;
     while (status == SS_OK && count) {
         status = ss_log_pack_next(pack, buffer, sizeof buffer, blocks, PACK_BLOCKS, &count);
         for (size_t i = 0; status == SS_OK && i < count; i++) {

@@ -274,11 +274,13 @@ static void test_epochs_stay_known(void)
 
 int main(void)
 {
+    for (pack_squeezed = 0; pack_squeezed < 1000; pack_squeezed = pack_squeezed * 30 + 2) {
+        test_long_records();
+        test_a_packed_log_is_trimmed();
+    }
     test_nothing_changes_but_the_files();
     test_who_reads_meanwhile_notices_nothing();
     test_what_may_not_be_packed_is_refused();
-    test_a_packed_log_is_trimmed();
-    test_long_records();
     test_epochs_stay_known();
     return check_report();
 }

@@ -238,6 +238,23 @@ static void check_decoder(void)
         free(copy);
         free(to);
     }
+    for (int turn = 0; turn < 3000; turn++) { /* what is made here expands to itself, in exactly the room there is */
+        size_t size = 1 + (size_t)turn % sizeof block, room = size + (size_t)turn % 20;
+        for (size_t n = 0; n < size; n++) {
+            seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            block[n] = (uint8_t)(seed >> 60 & (turn % 4 ? 3 : 15));
+        }
+        uint8_t *made = malloc(room), *back = malloc(size), *copy = malloc(size);
+        memcpy(copy, block, size);
+        size_t squeezed = ss_lz4_compress(copy, size, made, room);
+        if (squeezed) {
+            CHECK_EQUAL(ss_lz4_expand(made, squeezed, back, size), SS_OK);
+            CHECK_BYTES(back, block, size);
+        }
+        free(made);
+        free(back);
+        free(copy);
+    }
     /* 'abcd' once, a match of 20 from 4 back, then 5 literals */
     static const uint8_t good[] = {0x4f, 'a', 'b', 'c', 'd', 4, 0, 1, 0x50, '1', '2', '3', '4', '5'};
     CHECK_EQUAL(ss_lz4_expand(good, sizeof good, out, 29), SS_OK);
