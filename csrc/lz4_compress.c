@@ -1,5 +1,5 @@
-/* Making LZ4 blocks: greedy, by a table of where each hash of four bytes was seen last. Fast before small: what it makes
- * is read many times and made once, and any decoder of the format takes it. */
+/* Making LZ4 blocks: greedy, by a table of where each hash of four bytes was seen last. Fast before small; any decoder
+ * of the format takes what it makes. */
 #include <string.h>
 
 #include "lz4.h"

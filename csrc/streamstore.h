@@ -343,8 +343,8 @@ typedef struct {
     uint8_t tag[16];
 } ss_pack_stored;
 ss_status ss_log_pack_put(ss_pack *pack, const ss_pack_stored *block);
-/* Both in one for up to `limit` blocks, compressed here; *count were done. Fewer: it is at the end, or the next block has
- * encrypted frames, or frames that were, and is for `next` and `put`. */
+/* Both in one for up to `limit` blocks, compressed here; *count were done. Fewer: it is at the end, or the next block
+ * has encrypted frames, or frames that were, and is for `next` and `put`. */
 ss_status ss_log_pack_some(ss_pack *pack, size_t limit, size_t *count);
 /* What is to be sealed along with a block: 32 bytes. */
 void ss_log_pack_associate(const ss_pack *pack, uint64_t position, const ss_pack_stored *block, uint8_t associated[32]);
