@@ -312,3 +312,18 @@ def test_a_read_only_follower_waits_for_somebody_who_may_finish(tmp_path):
                 if len(seen) == 400:
                     break
         check(seen, 400)
+
+
+def test_frames_that_are_no_records_are_no_loss(tmp_path):
+    """Between the last record and the close frame there may be an epoch frame: who read the record read it all."""
+    with streamstore.open(tmp_path) as store:
+        put(store.create_stream("s", durability="process"), 0)
+    with streamstore.open(tmp_path) as store:
+        stream = store.stream("s")
+        stream.split_shard(ids(0)[0])
+        with stream.read() as reader:
+            seen = [next(reader) for _ in range(200)]
+            position = reader.position
+        put(stream, 200)
+        expire(store, stream, 0)
+        check([*seen, *stream.read(position)], 400)
