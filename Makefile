@@ -64,7 +64,7 @@ stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, man
 model: $(VENV)/.built $(VENV)/.extra-test ## Random operations against plain lists, 20,000 of them (STEPS=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -X dev -m oracle --steps $(or $(STEPS),20000) $(if $(SEED),--seed $(SEED))
 
-interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS SDK, AWS CLI, async-kinesis
+interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
 
 bench: $(VENV)/.built $(VENV)/.extra-bench $(VENV)/.rivals ## Time it against its rivals on this machine

@@ -1,4 +1,4 @@
-"""Clients of other makers against a server of ours: `make interop`. Skipped where a tool chain is not there.
+"""Clients of other makers against a server of ours, `make interop`. Skipped where a tool chain is not there.
 
 What they need is installed into build/interop, or taken from where STREAMSTORE_INTEROP says.
 """
@@ -75,6 +75,15 @@ def test_the_js_sdk_over_http2(server):
     script = PLACE / "client.mjs"
     shutil.copy(HERE / "client.mjs", script)
     assert run("node", str(script), server.url).strip() == "ok"
+
+
+def test_the_java_sdk_over_cbor(server):
+    """CBOR and HTTP/2, its defaults: byte strings, times in milliseconds, typed errors, fan-out."""
+    place = PLACE / "java"
+    shutil.copytree(HERE / "java", place, dirs_exist_ok=True)
+    have("java", ["mvn", "-q", "-B", "-f", str(place / "pom.xml"), "compile"])
+    printed = run("mvn", "-q", "-B", "-f", str(place / "pom.xml"), "compile", "exec:java", f"-Dexec.args={server.url}")
+    assert "ok" in printed
 
 
 def test_the_aws_cli(server):
