@@ -17,6 +17,7 @@ LOOK_EVERY_US = 1_000_000
 """How old what is known of the boot clock and of a stream's settings may be where records are returned."""
 FOREVER = -1
 """As a retention: nothing expires."""
+_NEVER = 1 << 62
 
 
 def retention_us(hours: int, override_us: int) -> int:
@@ -38,10 +39,12 @@ class TrustedClock:
     def now_us(self) -> int:
         """Microseconds since 1970 as they are believed."""
         wall = self.wall()
+        return wall + self.correction_us(wall)
+
+    def correction_us(self, wall: int) -> int:
+        """What is to be added to this reading of the wall clock: 0 where it is believed."""
         begin, end, correction = self._seen
-        if not begin <= wall < end:
-            correction = self.look(wall)
-        return wall + correction
+        return correction if begin <= wall < end else self.look(wall)
 
     def look(self, wall: int | None = None) -> int:
         """Compare with the boot clock now; returns what is to be added to the wall clock: 0 where it is believed."""
@@ -65,15 +68,16 @@ class Horizon:
     def __init__(self, trusted: TrustedClock, kept_us: Callable[[], int]) -> None:
         self._clock = trusted
         self._kept_us = kept_us
-        self._seen = (0, 0, 0)  # from when to when the retention holds, and the retention
+        self._seen = (0, 0, 0)  # from when to when by the wall clock this holds: how far the horizon is behind it
 
     def __call__(self) -> int:
-        now = self._clock.now_us()
-        begin, end, kept = self._seen
-        if not begin <= now < end:
+        wall = self._clock.wall()
+        begin, end, behind = self._seen
+        if not begin <= wall < end:  # else nothing but this: it is asked at every get
             kept = self._kept_us()
-            self._seen = (now, now + LOOK_EVERY_US, kept)
-        return max(0, now - kept) if kept >= 0 else 0
+            behind = kept - self._clock.correction_us(wall) if kept >= 0 else _NEVER
+            self._seen = (wall, wall + LOOK_EVERY_US, behind)
+        return wall - behind if wall > behind else 0
 
     def forget(self) -> None:
         """Ask for the retention at the next call: it was just changed."""
