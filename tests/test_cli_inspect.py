@@ -117,6 +117,32 @@ def test_inspect_reads_the_catalog_and_sealed_segments(tmp_path: Path) -> None:
     assert (broken["kind"], broken["holds"], broken["marks"]) == ("index", False, [])
 
 
+def test_inspect_shows_blocks_and_the_frames_in_them(tmp_path: Path) -> None:
+    """Of a compacted segment: every record, and which block is damaged; the rest still shows."""
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        stream = store.create_stream("s", durability="process")
+        stream.put_records([(b"record %d of a stream" % number, f"key-{number}") for number in range(3000)])
+        stream.log(0).roll()
+        store.flush()
+        assert stream.compact(rate=0).files == 1
+    path = min((tmp_path / "streams").glob("*/0/*.seg"))
+    rows = succeed("inspect", path, "--json").json_lines
+    kinds = [row["kind"] for row in rows]
+    assert kinds.count("block") == rows[0]["blocks"] == len(rows[-1]["marks"]) > 2
+    found = [row for row in rows if row["kind"] == "frame"]
+    assert [row["ordinal"] for row in found] == list(range(1, 3001))
+    assert rows[0]["records"] == 3000
+    assert rows[-1]["holds"]
+    text = succeed("inspect", path, "--limit", "2").text
+    assert "record 0 of a stream" in text
+    assert text.count("check holds") == len(rows[-1]["marks"]) + 2
+    flip(path, rows[-1]["marks"][1][3] + 100)
+    broken = run("inspect", path)
+    assert broken.code == 4
+    assert broken.text.count("THE CHECK DOES NOT HOLD") == 1
+    assert "record 2999 of a stream" in broken.text
+
+
 def test_inspect_says_what_is_not_there(place: Path, tmp_path: Path) -> None:
     """Missing streams, shards and files give 3, a foreign file 1, a directory alone 2."""
     assert run("inspect", place, "other", "0").code == 3

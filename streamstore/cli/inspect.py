@@ -14,6 +14,7 @@ import click
 import msgpack
 
 from streamstore import native
+from streamstore.cli import compacted_file
 from streamstore.cli.arguments import optional_stream_argument
 from streamstore.cli.exits import DAMAGED, NOT_FOUND, OK, VerbError
 from streamstore.cli.output import iso_us, json_value, printable, size_text
@@ -111,6 +112,9 @@ def _text_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) 
         yield f"    {field.offset:6d} +{field.size:<3d} {field.name:<22} {_meaning(field.name, field.value)}", False
     if file.description is not None:
         yield f"    {128:6d}      description            {json.dumps(file.description, default=json_value)}", False
+    if compacted_file.is_compacted(file):
+        yield from _block_lines(file, begin, limit, as_hex)
+        return
     offset = 4096
     shown = 0
     for frame in file.frames():
@@ -133,10 +137,49 @@ def _text_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) 
         yield f"  {file.file_size - offset} bytes from {offset} on: zeros, allocated and not written", False
 
 
+def _block_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) -> Iterator[tuple[str, bool]]:
+    """Of a compacted segment: what its header says, its blocks, the frames in them, the index."""
+    for name, value in compacted_file.facts(file).items():
+        yield f"                 {name:<22} {_meaning(name, value)}", False
+    shown = 0
+    for block in compacted_file.blocks(file):
+        how = "LZ4" if block.flags & compacted_file.LZ4 else "as it is"
+        sealed = f", encrypted under data key {block.key_id}" if block.flags & compacted_file.SEALED else ""
+        state = "check holds" if block.holds else "THE CHECK DOES NOT HOLD"
+        end = block.position + block.raw_size
+        yield (
+            f"  {block.offset:10d} +{64 + block.stored_size:<6d} block   position {block.position} to {end}, "
+            f"{block.raw_size} bytes in {block.stored_size}, {how}{sealed}, {state}",
+            not block.holds,
+        )
+        for frame in block.frames:
+            if frame.position >= begin and (limit is None or shown < limit):
+                shown += 1
+                yield f"    {_frame_line(frame)}", frame.record is None
+                if as_hex:
+                    yield from ((line, False) for line in hex_lines(frame.raw, frame.offset))
+    found = compacted_file.index(file)
+    state = "check holds" if found["holds"] else "check does not hold, so that the blocks are walked instead"
+    yield f"  index at {found['offset']}: {len(found['marks'])} blocks, {state}", False
+    for position, epoch in found["epochs"]:
+        yield f"    from position {position:<14d} epoch {epoch}", False
+
+
+def _block_json(file: SegmentFile, begin: int, limit: int | None) -> Iterator[tuple[str, bool]]:
+    shown = 0
+    for block in compacted_file.blocks(file):
+        yield _json("block", block.to_map()), not block.holds
+        for frame in block.frames:
+            if frame.record is not None and frame.position >= begin and (limit is None or shown < limit):
+                shown += 1
+                yield _json("frame", {"block": block.offset, "position": frame.position, **frame.record}), False
+    yield _json("index", compacted_file.index(file)), False
+
+
 def _meaning(name: str, value: Any) -> str:
-    if name in ("created_us", "floor_arrival_us"):
+    if name in ("created_us", "floor_arrival_us", "last_arrival_us"):
         return f"{value}  ({iso_us(value)})" if value else "0"
-    if name in ("salt", "magic"):
+    if name in ("salt", "magic", "index_check"):
         return f"{value:#018x}"
     return str(value)
 
@@ -190,7 +233,11 @@ def _json_lines(file: SegmentFile, begin: int, limit: int | None, as_hex: bool) 
         "header_holds": file.header_holds,
         "description": file.description,
     }
-    yield _json("segment", {**header, **file.facts}), not file.header_holds
+    compacted = compacted_file.facts(file) if compacted_file.is_compacted(file) else {}
+    yield _json("segment", {**header, **file.facts, **compacted}), not file.header_holds
+    if compacted:
+        yield from _block_json(file, begin, limit)
+        return
     offset = 4096
     shown = 0
     for frame in file.frames():

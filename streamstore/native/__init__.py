@@ -25,7 +25,7 @@ from streamstore.native.entries import frame_size_max, make_target, whole_result
 from streamstore.native.fork import watch_fork
 from streamstore.native.hold import Hold
 from streamstore.native.log import Log
-from streamstore.native.packing import Block, Packing, Seal
+from streamstore.native.packing import Block, Packing, Seal, expand_block
 from streamstore.native.seeding import seed
 from streamstore.native.unsealing import Unsealer
 
@@ -49,6 +49,7 @@ __all__ = [
     "Target",
     "decode_frame",
     "error_for",
+    "expand_block",
     "frame_size_max",
     "make_put_result",
     "make_record",

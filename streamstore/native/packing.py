@@ -37,6 +37,13 @@ class Seal(NamedTuple):
     tag: bytes
 
 
+def expand_block(stored: bytes, size: int) -> bytes | None:
+    """What an LZ4 block of that size was made from; None where it is none."""
+    out = ffi.new("uint8_t[]", size)
+    expanded = lib.ss_lz4_expand(stored, len(stored), out, size) == OK
+    return bytes(ffi.buffer(out, size)) if expanded else None
+
+
 class Packing:
     """Segments `first` to `last` (ordinals) of a log on their way into one. Context manager; one thread at a time.
 
