@@ -33,7 +33,9 @@ def describe(info: StreamInfo, index: int) -> bytes:
         "parents": list(node.parents),
     }
     settings = {name: getattr(info, name) for name in SETTINGS}
-    for more in ({**info.extra, **settings}, settings, {}):
+    # Without the older data keys a stream is one that cannot be read as far back, without its settings another one.
+    present = {key_id: key for key_id, key in info.keys.items() if key_id == info.key_id}
+    for more in ({**info.extra, **settings}, settings, {**settings, "keys": present}, {}):
         encoded: bytes = msgpack.packb({**more, **facts})
         if len(encoded) <= limits.DESCRIPTION_SIZE_MAX:
             return encoded

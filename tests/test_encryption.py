@@ -7,11 +7,12 @@ import logging
 import os
 import pickle
 import sys
+from dataclasses import replace
 
 import pytest
 
 import streamstore
-from streamstore import errors, key_file, keys
+from streamstore import description, errors, key_file, keys
 
 pytest.importorskip("cryptography", reason="the extra crypto is not installed")
 
@@ -380,3 +381,16 @@ def test_the_async_twin_changes_encryption(tmp_path, ring):
 
     facts, found = asyncio.run(life())
     assert (facts.enabled, len(facts.keys), found) == (False, 2, [SECRET])
+
+
+def test_a_description_holds_as_many_keys_as_it_has_room_for(crypted):
+    """With too many data keys the present one and the settings still stand in segment headers."""
+    stream = crypted.create_stream("s")
+    for _ in range(3):
+        stream.rotate_key()
+    info = stream.check()
+    assert description.parse(description.describe(info, 0), info.id, 0)["keys"] == info.keys
+    many = replace(info, keys=dict.fromkeys(range(1, 60), info.keys[1]), key_id=59)
+    said = description.parse(description.describe(many, 0), info.id, 0)
+    assert said["keys"] == {59: info.keys[1]}
+    assert said["terms"] == info.terms == 3
