@@ -146,12 +146,12 @@ def value(dice, depth=0):
     return {dice.choice(["Type", "ShardId", "Data", "é"]): value(dice, depth + 1) for _ in range(3)}
 
 
-def test_no_request_is_answered_with_a_5xx(ask, service):
-    """Random members of every operation, right and wrong types, both encodings: 200 or a typed 400."""
+def fuzz(ask, service, count, seed):
+    """Random members of every operation, right and wrong types, both encodings, ends missing."""
     service.store.create_stream("s")
-    dice = random.Random(5)
+    dice = random.Random(seed)
     names = sorted(OPERATIONS)
-    for _ in range(3000):
+    for _ in range(count):
         name = dice.choice(names)
         members = [member.name for member in STRUCTURES[f"{name}Input"]]
         request = {member: value(dice) for member in members if dice.random() < 0.7}
@@ -165,6 +165,17 @@ def test_no_request_is_answered_with_a_5xx(ask, service):
             body = body[: dice.randrange(len(body) + 1)]
         answer = ask(name, body, kind)
         assert answer.status in (200, 400), (name, request, answer)
+
+
+def test_no_request_is_answered_with_a_5xx(ask, service):
+    """200 or a typed 400, whatever comes."""
+    fuzz(ask, service, 3000, 5)
+
+
+@pytest.mark.stress
+def test_a_million_requests_without_a_5xx(ask, service):
+    """The same for long."""
+    fuzz(ask, service, 1_000_000, 11)
 
 
 def test_an_unexpected_failure_is_an_internal_failure_that_says_nothing(ask, service, caplog):
