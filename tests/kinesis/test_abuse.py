@@ -34,7 +34,8 @@ REQUESTS = {
     "a large header": HEAD + b"X-A: " + b"y" * 100_000 + b"\r\n" + LONG + b"\r\n{}",
     "a long path": b"POST /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n" + LONG + b"\r\n{}",
     "paths that climb": b"GET /../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "an upgrade": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
+    "an upgrade": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAMAAABk\r\n\r\n",
     "a websocket": b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     "a preface and garbage": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 200,
