@@ -399,8 +399,8 @@ def test_a_killed_repair_is_taken_up_by_the_next(place, tmp_path):
         expected = expected or after
         assert after == expected
         shutil.rmtree(copy)
-        step += 5
-    assert step > 20
+        step += 11
+    assert step > 40
 
 
 def test_the_verb_shows_the_plan_and_does_it_when_told(place):

@@ -8,7 +8,7 @@ import os
 from typing import NamedTuple
 
 from streamstore import description, native, reshard
-from streamstore.backup import layout
+from streamstore.backup import layout, packed, salvage
 from streamstore.errors import FormatVersionError
 from streamstore.lineage import Child, Closed, Lineage, Step
 from streamstore.values import HashRange
@@ -48,8 +48,9 @@ def lineage(known_so_far: Lineage, logs: dict[int, tuple[str, list[layout.Header
     for _, (step, ends) in sorted(steps.items()):
         if all(parent in found and found.is_open(parent) for parent in step.parents):
             missing = [parent for parent in step.parents if parent not in ends]
-            found = found.close(step, {**dict.fromkeys(missing, _GONE), **ends})
-            gone += [parent for parent in missing if parent not in logs]
+            guessed = {parent: _end(*logs[parent], step) if parent in logs else _GONE for parent in missing}
+            found = found.close(step, {**guessed, **ends})
+            gone += [parent for parent in missing if guessed[parent] == _GONE]
     return found.expire(gone) if gone else found
 
 
@@ -71,6 +72,22 @@ def _closed(directory: str, headers: list[layout.Header]) -> tuple[Step, Closed]
     except FormatVersionError:
         return None
     return step, Closed(last.base + size, record["epoch"], last.base_ordinal, record["arrival_us"])
+
+
+def _end(directory: str, headers: list[layout.Header], step: Step) -> Closed:
+    """Where a log would end that has lost its close frame: one such frame behind what it holds."""
+    if not headers:
+        return _GONE
+    last = headers[-1]
+    path = os.path.join(directory, f"{last.ordinal:012d}.seg")
+    if last.incompat:
+        with open(path, "rb") as file:
+            said = packed.fields(file.read(layout.HEADER_SIZE))
+        end, records, arrival_us = said.end, said.records, said.last_arrival_us
+    else:
+        (end, records), arrival_us = salvage.walk(path, last, []), last.floor_arrival_us
+    size = layout.FRAME_SIZE_MIN + (len(reshard.encode(step)) + 7) // 8 * 8
+    return Closed(end + size, last.epoch, last.base_ordinal + records, arrival_us)
 
 
 def _guessed(said: dict[int, Said], known: set[int], lineage_so_far: Lineage) -> list[Step]:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import xxhash
 
+from streamstore import clock
+
 MANIFEST_SIZE = 64
 HEADER_SIZE = 4096
 FRAME_SIZE_MIN = 48
 POSITION_FIRST = 64
-DATA, PAD = 1, 4
+DATA, CLOSE, PAD = 1, 2, 4
 FRAME_COUNT_MAX = (1 << 24) - 2  # the ordinal field of a frame
 EPOCH_MAX = (1 << 52) - 1
 MAP_SIZE_MIN, MAP_SIZE_MAX = 128 << 10, 3 << 30
@@ -127,6 +129,11 @@ class Header:
             len(self.description),
         )
         return sealed((head + self.description).ljust(HEADER_SIZE, b"\0"))
+
+
+def empty_header(store_id: bytes, stream_id: int, shard: int, ordinal: int) -> Header:
+    """What the place of a segment says about it; the rest is to be filled in."""
+    return Header(1, 0, store_id, stream_id, shard, ordinal, 64, 64, 0, 0, 0, clock.now_us(), MAP_SIZE_MIN, 64, 0)
 
 
 def parse_header(raw: bytes) -> Header:

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from streamstore import clock
+from streamstore import description, reshard
 from streamstore.backup import damage, layout, packed, rebuilding, salvage, strays
 from streamstore.backup.assembly import sync_directory
 from streamstore.backup.damage import Damage
 from streamstore.backup.salvage import Lost
 from streamstore.backup.snapshot import catalog_segment
+from streamstore.lineage import Child
+from streamstore.lineage import Step as LineageStep
 from streamstore.opening import open as open_store
 
 SUFFIX = ".repair"
@@ -70,6 +72,9 @@ def steps(root: str, kind: str, found: list[Damage], notes: list[str]) -> Iterat
     elif kind == "header":
         for each in found:
             yield from _header(root, each)
+    elif kind == "lineage":
+        for each in found:
+            yield from _close(root, each)
     elif kind == "index":
         for each in found:
             yield from _mend(each["path"], [], notes)
@@ -197,24 +202,9 @@ def _neighbour(root: str, path: str, others: list[tuple[str, layout.Header]]) ->
     earlier = [(other, header) for other, header in others if header.ordinal < ordinal]
     near = later[:1] or [header for _, header in earlier[-1:]]
     raw = layout.parse_header(read_header(path))
-    return layout.Header(
-        version=1,
-        incompat=0,
-        store_id=manifest.store_id,
-        stream_id=int(parts[1]),
-        shard=int(parts[2]),
-        ordinal=ordinal,
-        base=64,
-        previous_end=64,
-        base_ordinal=_records_before(raw, earlier, later),
-        epoch=0,
-        salt=0,
-        created_us=clock.now_us(),
-        map_size=layout.MAP_SIZE_MIN,
-        copied_end=64,
-        floor_arrival_us=0,
-        description=near[0].description if near else raw.description,
-    )
+    like = layout.empty_header(manifest.store_id, int(parts[1]), int(parts[2]), ordinal)
+    words = near[0].description if near else raw.description
+    return replace(like, base_ordinal=_records_before(raw, earlier, later), description=words)
 
 
 def _records_before(raw: layout.Header, earlier: list[tuple[str, layout.Header]], later: list[layout.Header]) -> int:
@@ -266,13 +256,76 @@ def _mend(path: str, ranges: list[Damage], notes: list[str]) -> Iterator[Step]:
     why = "blocks that do not hold" if ranges else "an index that does not hold"
     with open(path, "rb") as file:
         raw = file.read()
+    end = packed.fields(raw[: layout.HEADER_SIZE]).end
+    behind = [each for each in ranges if each["end"] > end]
+    if behind:
+        yield from _gap_segment(path, header, behind[-1], max(behind[0]["begin"], end), notes)
+    inside = [each for each in ranges if each["begin"] < end]
+    if ranges and not inside:
+        return
     try:
-        made = packed.mend(raw, [(each["begin"], each["end"]) for each in ranges], why)
+        made = packed.mend(raw, [(each["begin"], min(each["end"], end)) for each in inside], why)
     except (packed.CannotMendError, ValueError, RuntimeError) as error:
         notes.append(f"{path}: left as it is: {error}")
         return
     what = "damaged blocks made pads" if ranges else "index made again"
-    yield Step(_facts(what, path, why, **(_losses(ranges) if ranges else {})), [path], lambda: _write(path, made))
+    yield Step(_facts(what, path, why, **(_losses(inside) if inside else {})), [path], lambda: _write(path, made))
+
+
+def _gap_segment(before: str, header: layout.Header, found: Damage, begin: int, notes: list[str]) -> Iterator[Step]:
+    """A segment of pads where one is gone behind a compacted one, which cannot be made longer."""
+    directory = os.path.dirname(before)
+    later = [other for _, other in headers_in(directory) if other.ordinal > header.ordinal and other.base > begin]
+    following = min(later, key=lambda other: other.ordinal, default=None)
+    ordinal = header.ordinal + 1 if following is None else following.ordinal - 1
+    if ordinal == header.ordinal:
+        notes.append(f"{directory}: no number is free for a segment between {header.ordinal} and the next")
+        return
+    said = packed.fields(read_header(before))
+    records = header.base_ordinal + said.records if following is None else following.base_ordinal
+    like = replace(header, incompat=0, ordinal=ordinal, base_ordinal=records, floor_arrival_us=said.last_arrival_us)
+    path = os.path.join(directory, f"{ordinal:012d}.seg")
+    why = "a segment that is gone"
+
+    def run() -> None:
+        with suppress(FileNotFoundError):
+            os.unlink(path + SUFFIX)
+        gap = Lost(begin, found["end"], 0)
+        salvage.pad_segment(path + SUFFIX, like, gap, following is not None, why)
+        _take_name(path)
+
+    yield Step(_facts("pads in place of a segment", path, why, **_losses([found])), [path], run)
+
+
+def _close(root: str, found: Damage) -> Iterator[Step]:
+    """A close frame where a closed shard has lost its own: what the catalog knows of it is all that it said."""
+    if found["path"] is None:
+        return
+    stream_id, index = (int(part) for part in os.path.relpath(found["path"], root).split(os.sep)[1:3])
+    with open_store(root, create=False, read_only=True) as store:
+        info = next((each for each in store.catalog.refresh().streams.values() if each.id == stream_id), None)
+        if info is None:
+            return
+        lineage = info.lineage
+        closed = lineage[index].closed
+        headers = [header for _, header in headers_in(found["path"])]
+        if closed is None:
+            return
+        store_id = bytes.fromhex(store.store_id)
+        children = [lineage[child] for child in lineage[index].children]
+        step = LineageStep(children[0].parents, tuple(Child(child.index, *child.hash_range) for child in children))
+        said_so = description.describe(info, index)
+    last = max((header.ordinal for header in headers), default=0)
+    like = layout.empty_header(store_id, stream_id, index, last + 1)
+    like = replace(like, base_ordinal=closed.records, description=said_so)
+    if closed.end < 1024:
+        return  # a tombstone of which nothing is known
+    raw = salvage.close_segment(like, closed.end, closed.epoch, closed.arrival_us, reshard.encode(step))
+    if headers and layout.parse_header(raw).base < headers[-1].base:
+        return
+    path = os.path.join(found["path"], f"{last + 1:012d}.seg")
+    whole = raw.ljust(layout.allocation(len(raw)), b"\0")
+    yield Step(_facts("close frame made again", path, found["message"]), [path], lambda: _write(path, whole))
 
 
 def _trim(root: str, found: Damage) -> Step:

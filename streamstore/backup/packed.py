@@ -24,6 +24,7 @@ _HEAD = struct.Struct("<QIIII12s16sI")  # of a block, behind its check
 _STORED = 64
 _LZ4, _SEALED = 1, 2
 _RAW_SIZE_MAX = 16 << 20
+_PAD_SIZE_MAX = 1 << 20
 
 
 class Fields(NamedTuple):
@@ -93,9 +94,7 @@ def mend(raw: bytes, lost: list[tuple[int, int]], why: str) -> bytes:
     facts, said = layout.parse_header(header), fields(header)
     found = _index(raw, facts, said)
     if found is None:
-        if lost:
-            raise CannotMendError("its index and blocks are both damaged")
-        return _with_index(raw, facts, said)
+        return _anew(raw, facts, said, why)
     marks, runs = found
     ends = [*marks[1:], Mark(said.end, said.last_arrival_us, facts.base_ordinal + said.records, said.index_offset)]
     out = bytearray(raw)
@@ -110,70 +109,128 @@ def mend(raw: bytes, lost: list[tuple[int, int]], why: str) -> bytes:
 
 def _put_pads(out: bytearray, facts: layout.Header, mark: Mark, following: Mark, runs: list[Run], why: str) -> int:
     """Write a block of pads where a block stood; returns the position of its last frame."""
-    size, room = following.position - mark.position, following.offset - mark.offset - _STORED
-    if not layout.FRAME_SIZE_MIN <= size <= _RAW_SIZE_MAX or following.offset > len(out):
+    room = following.offset - mark.offset
+    if following.offset > len(out):
         raise CannotMendError("its index says what cannot be")
     epoch = max((run.epoch for run in runs if run.position <= mark.position), default=facts.epoch)
-    note: bytes = msgpack.packb({"lost": [mark.position, following.position], "why": why, "at_us": clock.now_us()})
-    content = (note if len(note) <= size - layout.FRAME_SIZE_MIN else b"").ljust(size - layout.FRAME_SIZE_MIN, b"\0")
-    ordinal = min(following.ordinal - facts.base_ordinal + 1, layout.FRAME_COUNT_MAX)
-    frame = bytearray(
-        layout.encode_frame(layout.PAD, mark.position, epoch, mark.arrival_us, ordinal, content, facts.salt)
-    )
-    frame[0:4], frame[40:48] = bytes(4), bytes(8)  # the block's check covers them
-    stored = lz4.block.compress(bytes(frame), store_size=False)
-    if len(stored) > room or len(stored) >= size:
+    ordinal = following.ordinal - facts.base_ordinal + 1
+    block = _pad_block(facts.salt, mark.position, following.position, epoch, mark.arrival_us, ordinal, why)
+    if len(block) > room:
         raise CannotMendError("a block of pads is larger than the one that it is to replace")
-    head = _HEAD.pack(mark.position, size, len(stored), _LZ4, 0, bytes(12), bytes(16), 0)
-    block = layout.checksum(head + stored, facts.salt).to_bytes(8, "little") + head + stored
-    out[mark.offset : following.offset] = block.ljust(following.offset - mark.offset, b"\0")
+    out[mark.offset : following.offset] = block.ljust(room, b"\0")
     return mark.position
 
 
-# --- the index --------------------------------------------------------------------------------------------------------
+def _pad_block(salt: int, begin: int, end: int, epoch: int, arrival_us: int, ordinal: int, why: str) -> bytes:
+    """A block whose one frame is a pad from `begin` to `end`."""
+    size = end - begin
+    if not layout.FRAME_SIZE_MIN <= size <= _RAW_SIZE_MAX:
+        raise CannotMendError("a range is lost that no block can hold")
+    note: bytes = msgpack.packb({"lost": [begin, end], "why": why, "at_us": clock.now_us()})
+    content = (note if len(note) <= size - layout.FRAME_SIZE_MIN else b"").ljust(size - layout.FRAME_SIZE_MIN, b"\0")
+    ordinal = min(ordinal, layout.FRAME_COUNT_MAX)
+    frame = bytearray(layout.encode_frame(layout.PAD, begin, epoch, arrival_us, ordinal, content, salt))
+    frame[0:4], frame[40:48] = bytes(4), bytes(8)  # the block's check covers them
+    packed = lz4.block.compress(bytes(frame), store_size=False)
+    shrank = len(packed) < size
+    stored = packed if shrank else bytes(frame)
+    head = _HEAD.pack(begin, size, len(stored), _LZ4 if shrank else 0, 0, bytes(12), bytes(16), 0)
+    return layout.checksum(head + stored, salt).to_bytes(8, "little") + head + stored
 
 
-def _with_index(raw: bytes, facts: layout.Header, said: Fields) -> bytes:
-    """The file with an index made from its blocks, all of which hold."""
-    marks: list[Mark] = []
+# --- made anew --------------------------------------------------------------------------------------------------------
+
+
+class _Good(NamedTuple):
+    """A block that holds, as it stands in the file, and what its frames say."""
+
+    position: int
+    end: int
+    arrival_us: int
+    last_arrival_us: int
+    ordinal: int
+    last_frame: int
+    records: int
+    runs: list[Run]
+    raw: bytes
+
+
+def _anew(raw: bytes, facts: layout.Header, said: Fields, why: str) -> bytes:
+    """The file from the blocks that hold, with pads between them, and an index."""
+    blocks: list[tuple[Mark, bytes]] = []
     runs: list[Run] = []
-    for mark, epochs in _blocks(raw, facts, said):
-        marks.append(mark)
-        for run in epochs:
-            if not runs or run.epoch > runs[-1].epoch:
-                runs.append(run)
-    stored = b"".join([_MARK.pack(*mark) for mark in marks] + [_RUN.pack(*run) for run in runs])
-    made = said._replace(blocks=len(marks), runs=len(runs), index_check=layout.checksum(stored, facts.salt))
-    return _with_fields(raw[: layout.HEADER_SIZE], made) + raw[layout.HEADER_SIZE : said.index_offset] + stored
+    offset, position, last_frame = layout.HEADER_SIZE, facts.base, facts.base
+    arrival_us, epoch, records = facts.floor_arrival_us, facts.epoch, 0
+
+    def put(at: int, arrival: int, before: int, block: bytes) -> None:
+        nonlocal offset
+        whole = block.ljust((len(block) + 7) // 8 * 8, b"\0")
+        blocks.append((Mark(at, arrival, facts.base_ordinal + before, offset), whole))
+        offset += len(whole)
+
+    for good in [*_good_blocks(raw, facts, said), None]:
+        following = said.end if good is None else good.position
+        before = said.records if good is None else good.ordinal - 1
+        while position < following:
+            end = min(following, position + _PAD_SIZE_MAX)
+            if 0 < following - end < layout.FRAME_SIZE_MIN:
+                end -= layout.FRAME_SIZE_MIN
+            block = _pad_block(facts.salt, position, end, epoch, arrival_us, before + 1, why)
+            put(position, arrival_us, records, block)
+            runs = runs or [Run(position, epoch)]
+            last_frame, position, records = position, end, before
+        if good is not None:
+            put(good.position, good.arrival_us, good.ordinal - 1, good.raw)
+            for run in good.runs:
+                if not runs or run.epoch > runs[-1].epoch:
+                    runs.append(run)
+            position, last_frame, records = good.end, good.last_frame, good.records
+            arrival_us, epoch = good.last_arrival_us, runs[-1].epoch
+    index = b"".join([_MARK.pack(*mark) for mark, _ in blocks] + [_RUN.pack(*run) for run in runs])
+    check = layout.checksum(index, facts.salt)
+    made = Fields(said.end, said.records, said.last_arrival_us, last_frame, offset, len(blocks), len(runs), check)
+    header = _with_fields(raw[: layout.HEADER_SIZE], made)
+    return header + b"".join(block for _, block in blocks) + index
 
 
-def _blocks(raw: bytes, facts: layout.Header, said: Fields) -> Iterator[tuple[Mark, list[Run]]]:
+def _good_blocks(raw: bytes, facts: layout.Header, said: Fields) -> Iterator[_Good]:
+    """The blocks that hold, in order; where one does not, the next is looked for."""
     offset, position = layout.HEADER_SIZE, facts.base
-    while position < said.end:
-        head = raw[offset : offset + _STORED]
-        if len(head) < _STORED:
-            raise CannotMendError("its index and blocks are both damaged")
-        at, size, stored_size, flags, *_ = _HEAD.unpack(head[8:])
-        stored = raw[offset + _STORED : offset + _STORED + stored_size]
-        held = int.from_bytes(head[:8], "little") == layout.checksum(head[8:] + stored, facts.salt)
-        if not held or at != position or not layout.FRAME_SIZE_MIN <= size <= _RAW_SIZE_MAX:
-            raise CannotMendError("its index and blocks are both damaged")
+    while position < said.end and offset + _STORED <= len(raw):
+        at, size, stored_size, flags, *_ = _HEAD.unpack_from(raw, offset + 8)
+        possible = (
+            position <= at < said.end
+            and layout.FRAME_SIZE_MIN <= size <= min(_RAW_SIZE_MAX, said.end - at)
+            and 0 < stored_size <= min(size, len(raw) - offset - _STORED)
+        )
+        whole = raw[offset : offset + _STORED + stored_size] if possible else b""
+        if not possible or int.from_bytes(whole[:8], "little") != layout.checksum(whole[8:], facts.salt):
+            offset += 8
+            continue
         if flags & _SEALED:
             raise CannotMendError("its index is damaged, and its blocks are encrypted")
+        stored = whole[_STORED:]
         frames = lz4.block.decompress(stored, uncompressed_size=size) if flags & _LZ4 else stored
-        yield _described(frames, facts, position, offset)
-        position += size
-        offset += _STORED + (stored_size + 7) // 8 * 8
+        yield _described(frames, at, whole)
+        position = at + size
+        offset += (len(whole) + 7) // 8 * 8
 
 
-def _described(frames: bytes, facts: layout.Header, position: int, offset: int) -> tuple[Mark, list[Run]]:
-    arrival, _, counts = struct.unpack_from("<QQQ", frames, 16)
-    mark = Mark(position, arrival >> 12, facts.base_ordinal + (counts >> 40) - 1, offset)
-    runs, at = [], 0
+def _described(frames: bytes, position: int, whole: bytes) -> _Good:
+    runs: list[Run] = []
+    at = last = records = 0
+    first_ordinal = first_arrival = arrival = 0
     while at + layout.FRAME_SIZE_MIN <= len(frames):
-        size = int.from_bytes(frames[at + 4 : at + 8], "little")
+        size, _, arrival_word, epoch_word, counts = struct.unpack_from("<IQQQQ", frames, at + 4)
         if size < layout.FRAME_SIZE_MIN:
             raise CannotMendError("a block holds what is no frame")
-        runs.append(Run(position + at, int.from_bytes(frames[at + 24 : at + 32], "little") >> 12))
+        ordinal, arrival = counts >> 40, arrival_word >> 12
+        if at == 0:
+            first_ordinal, first_arrival = ordinal, arrival
+        if not runs or epoch_word >> 12 > runs[-1].epoch:
+            runs.append(Run(position + at, epoch_word >> 12))
+        records = ordinal - (epoch_word >> 8 & 15 != layout.DATA)
+        last = position + at
         at += size
-    return mark, runs
+    end = position + len(frames)
+    return _Good(position, end, first_arrival, arrival, first_ordinal, last, records, runs, whole)

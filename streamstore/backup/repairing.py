@@ -15,7 +15,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,12 +25,13 @@ from streamstore.backup.assembly import storage_errors, sync_directory
 from streamstore.backup.damage import Damage
 from streamstore.backup.mending import Step
 from streamstore.backup.verifying import Progress, Report, verify
+from streamstore.opening import open as open_store
 
 _ROUNDS_MAX = 8
 _LOCK_BYTE_OPEN = 1 << 21
 _LOCK_BYTE_PRESENCE = _LOCK_BYTE_OPEN + 1
 # In this order: what comes first hides what comes later.
-_KINDS = (("manifest",), ("foreign",), ("catalog",), ("header",), ("missing", "frames"), ("index",))
+_KINDS = (("manifest",), ("foreign",), ("header",), ("catalog",), ("lineage",), ("missing", "frames"), ("index",))
 
 
 class RepairResult(NamedTuple):
@@ -97,6 +98,8 @@ def repair(
     directory = os.path.abspath(os.fsdecode(path))
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     work = _Repair(directory, _unused(os.path.join(directory, "damaged", stamp)))
+    if not dry_run:
+        _settle(directory)
     report = verify(directory, progress=progress)
     with storage_errors(directory):
         for _ in range(_ROUNDS_MAX):
@@ -112,9 +115,23 @@ def repair(
             mending.in_store(directory, [step for step in steps if step.in_store])
             work.steps += [step.facts for step in steps if step.in_store]
             work.write_list()
+            _settle(directory)
             report = verify(directory, progress=progress)
     kept = work.kept if work.steps and not dry_run else None
     return RepairResult(work.steps, kept, report.damage, work.notes)
+
+
+def _settle(path: str) -> None:
+    """Let recovery settle what no hint proves to be durable, as any opener would: to a read-only look the newest events
+    and records may not be there yet, and what it shows may be cut.
+    """
+    with suppress(errors.StreamStoreError), open_store(path, create=False, maintenance=False) as store:
+        for info in store.catalog.refresh().streams.values():
+            stream = store.stream_of(info)
+            for index in stream.written():
+                if index in info.lineage:
+                    with suppress(errors.StreamStoreError):
+                        stream.log(index).held()
 
 
 def _unused(path: str) -> str:

@@ -204,7 +204,7 @@ def _write_trailer(handle: int, facts: layout.Header, marks: list[Mark], records
     return len(whole)
 
 
-def pad_segment(target: str, like: layout.Header, gap: Lost, why: str) -> None:
+def pad_segment(target: str, like: layout.Header, gap: Lost, sealed: bool, why: str) -> None:
     """A segment of pads alone, in place of a file that is gone. Durable at return."""
     header = replace(
         like,
@@ -218,8 +218,26 @@ def pad_segment(target: str, like: layout.Header, gap: Lost, why: str) -> None:
     with open(target, "xb", opener=_private) as made:
         os.pwrite(made.fileno(), header.encode(), 0)
         marks, records = _fill(made.fileno(), header, [gap], gap.end, why)
-        _write_trailer(made.fileno(), header, marks, records, gap.end)
+        if sealed:
+            _write_trailer(made.fileno(), header, marks, records, gap.end)
         os.fsync(made.fileno())
+
+
+def close_segment(like: layout.Header, end: int, epoch: int, arrival_us: int, data: bytes) -> bytes:
+    """A segment whose only frame closes its log at position `end`."""
+    base = end - (layout.FRAME_SIZE_MIN + len(data) + 7) // 8 * 8
+    header = replace(
+        like,
+        base=base,
+        previous_end=base,
+        epoch=epoch,
+        salt=secrets.randbits(64),
+        created_us=clock.now_us(),
+        map_size=layout.MAP_SIZE_MIN,
+        copied_end=base,
+        floor_arrival_us=arrival_us,
+    )
+    return header.encode() + layout.encode_frame(layout.CLOSE, base, epoch, arrival_us, 1, data, header.salt)
 
 
 def _private(path: str, flags: int) -> int:

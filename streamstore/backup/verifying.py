@@ -139,17 +139,23 @@ def _logs_of(store: Store, info: StreamInfo) -> Iterator[tuple[LogFiles, int]]:
     stream = store.stream_of(info)
     directory = store.attachment.stream_directory(info.id)
     for index in stream.written():
+        place = os.path.join(directory, str(index))
         if index in info.lineage:
-            yield LogFiles(info.name, stream.log(index), os.path.join(directory, str(index))), info.id
+            yield LogFiles(info.name, stream.log(index), place), info.id
+        else:  # a step that is carried out at the next open may bring it back
+            yield LogFiles(info.name, _log_by_directory(store, info.id, index, place), place), info.id
 
 
 def _logs_by_directory(store: Store) -> Iterator[tuple[LogFiles, int]]:
     """What stands under `streams/`, where no catalog says what should."""
     for stream_id, index, directory in strays.log_directories(store.path):
-        start = strays.first_base(directory)
-        options = LogOptions("sync", 0, limits.RECORD_SIZE_MAX, 0, start, b"")
-        log = store.attachment.log(stream_id, index, routing.shard_id(index), options)
+        log = _log_by_directory(store, stream_id, index, directory)
         yield LogFiles(f"stream {stream_id}", log, directory), stream_id
+
+
+def _log_by_directory(store: Store, stream_id: int, index: int, directory: str) -> native.Log:
+    options = LogOptions("sync", 0, limits.RECORD_SIZE_MAX, 0, strays.first_base(directory), b"")
+    return store.attachment.log(stream_id, index, routing.shard_id(index), options)
 
 
 def _check_logs(found: Iterable[tuple[LogFiles, int]], store_id: bytes, run: _Run) -> None:
@@ -229,4 +235,5 @@ def _check_closed(store: Store, infos: Iterable[StreamInfo], run: _Run) -> None:
                 text = f"the catalog has it closed at {node.closed.end}, its log ends at {state.tail}"
                 text += "" if state.closed else " without a close frame"
                 shard_id = routing.shard_id(index)
-                run.damage.append(damage.finding("lineage", info.name, shard_id, None, message=text))
+                place = os.path.join(store.attachment.stream_directory(info.id), str(index))
+                run.damage.append(damage.finding("lineage", info.name, shard_id, place, message=text))
