@@ -83,6 +83,9 @@ HOLD_COMPACTION = (1 << 21) + 18
 # Maintenance goes through once a minute, more often only where records are kept for less than a quarter of an hour.
 MAINTENANCE_EVERY_US = 60_000_000
 MAINTENANCE_FIRST_AFTER_US = 5_000_000
+# Shards that one round in the background sees for the first time: each may have to be recovered.
+MAINTENANCE_LOOKS = 200
+MAINTENANCE_LOOK_PAUSE_US = 1_000_000
 # A background round compacts for so long, then looks at retention again; what is left goes on after a short pause.
 MAINTENANCE_COMPACTION_S = 5.0
 MAINTENANCE_PAUSE_US = 10_000

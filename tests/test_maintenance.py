@@ -336,3 +336,14 @@ def test_how_often(store):
     assert store.rounds.every_us() == 60_000_000
     store.catalog.publish("alter", stream.info, set={"retention_us": 16_000_000})
     assert store.rounds.every_us() == 1_000_000
+
+
+def test_a_store_of_many_shards_is_looked_at_in_parts(store):
+    """A first look may recover a shard: in the background so many a round, until all are known."""
+    stream = store.create_stream("s", 10, durability="process")
+    stream.put_records([(b"x", "k", (index << 128) // 10) for index in range(10)])
+    freeze(store, clock.now_us() + 2 * DAY)
+    reports = [store.rounds.run(looks=4) for _ in range(4)]
+    assert [report.rolled_segments for report in reports] == [4, 4, 2, 0]
+    assert [report.shards_left for report in reports] == [6, 2, 0, 0]
+    assert store.maintain().shards_left == 0

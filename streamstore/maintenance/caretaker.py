@@ -74,7 +74,9 @@ class Caretaker:
             self._wake.get(timeout=us / 1e6)
 
     def _round(self, home: Home) -> Report:
-        return home.rounds.run(lambda: self._stopped, compaction_s=limits.MAINTENANCE_COMPACTION_S)
+        return home.rounds.run(
+            lambda: self._stopped, compaction_s=limits.MAINTENANCE_COMPACTION_S, looks=limits.MAINTENANCE_LOOKS
+        )
 
     def _run(self) -> None:
         wait_us = limits.MAINTENANCE_FIRST_AFTER_US
@@ -88,10 +90,13 @@ class Caretaker:
                 return
             try:
                 wait_us = home.rounds.every_us()
-                goes_on = self.last is not None and self.last.unfinished
+                goes_on = self.last is not None and (self.last.unfinished or self.last.shards_left > 0)
                 if goes_on or clock.now_us() - home.attachment.maintained() >= wait_us * 9 // 10:
                     self.last = self._round(home)
-                    wait_us = limits.MAINTENANCE_PAUSE_US if self.last.unfinished else wait_us
+                    if self.last.unfinished:
+                        wait_us = limits.MAINTENANCE_PAUSE_US
+                    elif self.last.shards_left:
+                        wait_us = min(wait_us, limits.MAINTENANCE_LOOK_PAUSE_US)
                 problems = "; ".join(self.last.problems) if self.last else ""
             except ClosedError:
                 return

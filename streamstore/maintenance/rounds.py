@@ -51,6 +51,7 @@ class Report:
     compacted_segments: int = 0
     compacted_log_bytes: int = 0
     compacted_file_bytes: int = 0
+    shards_left: int = 0  # were not looked at for the first time yet; the next round goes on with them
     unfinished: bool = False  # more segments are due for compaction than there was time for
     took_us: int = 0
     problems: list[str] = field(default_factory=list)
@@ -75,8 +76,10 @@ class Rounds:
         *,
         accept_clock: bool = False,
         compaction_s: float = float("inf"),
+        looks: float = float("inf"),
     ) -> Report:
-        """Make one round; `stopped` ends it early, no segment is begun after `compaction_s` seconds of compacting.
+        """Make one round; `stopped` ends it early, no segment is begun after `compaction_s` seconds of compacting, and
+        no more than `looks` shards are looked at that this process never looked at (`shards_left` then).
 
         What fails is in the report, and does not keep the rest from being done. Raises ClosedError, ReadOnlyError.
         """
@@ -91,11 +94,13 @@ class Rounds:
             return report
         with hold:
             self._stopped = stopped
+            self._trimmer.looks = looks
             self._look_at_clock(report)
             with suppress(StoreFullError):
                 attachment.make_reserve()
             for step in (self._finish_reshards, self._trim, self._purge, self._tidy):
                 self._attempt(report, step)
+            report.shards_left = max(0, round(-self._trimmer.looks)) if looks < float("inf") else 0
             attachment.set_maintained(clock.now_us())
         # Not under that lock: it may take long, and what is past retention does not wait for it.
         self._attempt(report, lambda into: self._compact(into, compaction_s))

@@ -5,6 +5,7 @@ Knows one stream at a time. What it saw of a log it remembers, so that a log at 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -49,6 +50,8 @@ class Trimmer:
         self._catalog = catalog
         self._stop = stop
         self._seen: dict[tuple[int, int], _Seen] = {}
+        self.looks = math.inf
+        """How many logs that were never looked at may be looked at yet: a first look may recover one."""
 
     def trim(self, stream: Stream, info: StreamInfo, now_us: int, kept_us: int) -> Trimmed:
         """Drop what is past, by a time that is believed. Raises StreamNotFoundError, StoreFullError, StorageError."""
@@ -61,7 +64,7 @@ class Trimmer:
         for index in stream.written():
             if self._stop():
                 break
-            if self._is_due(info, index, horizon, roll_before):
+            if self._is_due(info, index, horizon, roll_before) and self._may_look(info.id, index):
                 due.append(stream.log(index))
         freed = self._drop_past(stream, info, due, now_us, horizon)
         # Only then: a new segment takes a page, which on a full disk is there now.
@@ -87,6 +90,12 @@ class Trimmer:
             return False
         seen = self._seen.get((info.id, index))
         return seen is None or seen.next_us < horizon or seen.oldest_us < roll_before
+
+    def _may_look(self, stream_id: int, index: int) -> bool:
+        if (stream_id, index) in self._seen:
+            return True
+        self.looks -= 1
+        return self.looks >= 0
 
     def _roll_if_old(self, log: native.Log, roll_before: int) -> bool:
         held = log.held()
