@@ -72,13 +72,14 @@ def _measure(board: Board, sizes: Plan, scratch: Path, ranks: dict[str, float], 
                 halves.clear()
                 hand_overs.clear()
     ours.close()
-    for row, rank in ranks.items():
-        mine, floor = [_rank(times, rank) for times in hand_overs], [_rank(times, rank) for times in halves]
+    for row, part in ranks.items():
+        mine, floor = [rank(times, part) for times in hand_overs], [rank(times, part) for times in halves]
         ratios = [took / least for took, least in zip(mine, floor, strict=True)]
         side = Side("streamstore", "process", "s", statistics.median(mine), tuple(mine))
         pipe = Side("pipe", "none", "s", statistics.median(floor), tuple(floor), setup=PIPE)
         board.post(row, statistics.median(ratios), side, pipe, spread=quartiles(ratios))
 
 
-def _rank(times: list[float], rank: float) -> float:
-    return sorted(times)[min(int(len(times) * rank), len(times) - 1)]
+def rank(times: list[float], part: float) -> float:
+    """Return the value below which that part of the times lies."""
+    return sorted(times)[min(int(len(times) * part), len(times) - 1)]

@@ -75,6 +75,21 @@ def follow(directory: str, name: str) -> None:
             write(1, pack(clock()))
 
 
+def work(directory: str) -> None:
+    """Wait on a queue; answer each message with the moment at which its body was in hand, then acknowledge it."""
+    import streamstore
+
+    clock, write, pack = time.perf_counter_ns, os.write, STAMP.pack
+    with streamstore.open(directory) as store:
+        queue = store.queue("jobs")
+        write(1, READY)
+        for message in queue:
+            _body = message.body
+            seen = pack(clock())
+            message.ack()
+            write(1, seen)
+
+
 def fill(directory: str, size: str, record_size: str) -> None:
     """Put `size` bytes in batches, say what memory that took and some numbers given, then put on until killed."""
     import streamstore
@@ -116,7 +131,7 @@ def drain(directory: str) -> None:
     os.write(1, json.dumps({"peak": peak, "bytes": size, "records": count}).encode() + b"\n")
 
 
-TASKS: dict[str, Callable[..., None]] = {"echo": echo, "follow": follow, "fill": fill, "drain": drain}
+TASKS: dict[str, Callable[..., None]] = {"echo": echo, "follow": follow, "work": work, "fill": fill, "drain": drain}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

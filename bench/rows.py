@@ -142,7 +142,35 @@ QUEUES = [
     for name in RIVAL_QUEUES
     for what, title in (("put", "put"), ("get", "take or read back"))
 ]
+WORK = [
+    Row("work.litequeue.one", "work", "put + get + ack, one at a time; litequeue put + pop + done", bar=at_least(10)),
+    Row("work.persist.one", "work", "put + get + ack, one at a time; SQLiteAckQueue put + get + ack", bar=at_least(20)),
+    Row("work.litequeue.batch", "work", "put + get + ack in batches of 100; litequeue", bar=at_least(50)),
+    Row("work.persist.batch", "work", "put + get + ack in batches of 100; SQLiteAckQueue", bar=at_least(50)),
+    Row("work.litequeue.sync", "work", "put + get + ack, synced, 8 threads; litequeue, synced", bar=at_least(3)),
+    Row("work.persist.sync", "work", "put + get + ack, synced, 8 threads; SQLiteAckQueue, synced", bar=at_least(3)),
+    Row(
+        "work.hand_over",
+        "work",
+        "put to a worker that waits in another process, p50; half a pipe round trip",
+        bar=at_most(2),
+    ),
+    Row("work.waiting", "work", "1,000 threads that wait in one process", "cores", at_most(0.01)),
+]
 ROWS = {
     row.id: row
-    for row in [*WRITING, *READING, *SYNC, *CORE, *LATENCY, *RECOVERY, *BACKUP, *COMPACTION, *MEMORY, *SCALE, *QUEUES]
+    for row in [
+        *WRITING,
+        *READING,
+        *SYNC,
+        *CORE,
+        *LATENCY,
+        *RECOVERY,
+        *BACKUP,
+        *COMPACTION,
+        *MEMORY,
+        *SCALE,
+        *WORK,
+        *QUEUES,
+    ]
 }

@@ -15,6 +15,7 @@ from streamstore import limits, native
 from streamstore.errors import TailMismatchError, TrimmedError
 
 _ROLL_LOOK_SIZE = 64 * limits.KIB
+_SNAPSHOT_TRIES = 10
 
 
 class Folded(Protocol):
@@ -105,21 +106,30 @@ class Journal(Generic[F]):
     def _roll_if_long(self) -> None:
         log = self.open()
         state = log.state()
-        # A snapshot as long as what it replaces would be written again and again.
-        if state.tail - state.segment_base > max(limits.JOURNAL_ROLL_SIZE, 4 * self._snapshot_size):
+        # From the start, not from the segment's base: a process may have died between its roll and its trim.
+        if self.is_long(state.tail - state.start, limits.JOURNAL_ROLL_SIZE):
             self.roll()
         self._look_at = self.tail + _ROLL_LOOK_SIZE
+
+    def is_long(self, size: int, limit: int) -> bool:
+        """Is a journal of `size` bytes worth a new snapshot? One as long as what it replaces would come again and
+        again.
+        """
+        return size > max(limit, 4 * self._snapshot_size)
 
     def roll(self) -> None:
         """Begin a new segment with a snapshot, durable at return, and let go of all before it."""
         log = self.open()
         try:
             log.roll(self.tail)
-            self.refresh()
-            snapshot = self.state.snapshot()
-            tail = log.append_event(snapshot, self.tail)
+            tail = 0
+            for _ in range(_SNAPSHOT_TRIES):
+                self.refresh()
+                snapshot = self.state.snapshot()
+                if tail := log.append_event(snapshot, self.tail):
+                    break
             if not tail:
-                return  # an event came first: the next roll is not far
+                return  # others are at it without end: the next look is not far
             self.tail = tail
             self._snapshot_size = len(snapshot)
             log.sync(tail)

@@ -6,11 +6,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-OPENERS: dict[str, tuple[str, str, dict[str, str]]] = {
+OPENERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lmdb": ("lmdb_store", "LmdbStore", {}),
     "persist_files": ("persist_queues", "PersistFileQueue", {}),
     "persist_sqlite": ("persist_queues", "PersistSqliteQueue", {}),
     "litequeue": ("litequeue_queue", "LiteQueueQueue", {}),
+    "litequeue_work": ("work_queues", "LiteWork", {"durable": False}),
+    "litequeue_work_sync": ("work_queues", "LiteWork", {"durable": True}),
+    "persist_work": ("work_queues", "PersistWork", {"durable": True}),
+    "persist_work_sync": ("work_queues", "PersistWork", {"durable": True}),
     "rocksdb": ("rocksdict_store", "RocksdictStore", {"durability": "process"}),
     "rocksdb_sync": ("rocksdict_store", "RocksdictStore", {"durability": "sync"}),
     "sqlite_sync": ("sqlite_store", "SqliteStore", {"durability": "sync"}),

@@ -23,6 +23,7 @@ GROUP_TITLES = {
     "recovery": "Opening, getting, recovering",
     "memory": "Memory",
     "scale": "Many streams, many shards",
+    "work": "The queue",
     "queues": "For information: other embedded stores and queues",
 }
 MEANINGS = """\

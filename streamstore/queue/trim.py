@@ -85,7 +85,7 @@ class Trimmer:
             self._tidy_side_log()
         with engine.journal.lock:
             now = engine.journal.open().state()
-            if now.tail - now.segment_base > _ROLL_SIZE:
+            if engine.journal.is_long(now.tail - now.start, _ROLL_SIZE):
                 engine.journal.roll()
 
     def _floor(self, shard: int) -> int:
