@@ -66,6 +66,7 @@ class Engine:
         self._attached = False
         self._looked_us = 0
         self._bring_back_at_us = 0
+        self._on_store = False  # several shards: waits are on the store's word
 
     def part(self, name: str, make: Callable[[], _T]) -> _T:
         """What there is one of for all that use this engine."""
@@ -293,9 +294,13 @@ class Engine:
         for shard in shards[:1]:  # with several, waits are on the store's word, which every event moves
             self.source.log(shard).wake()
 
+    def watch(self) -> int:
+        """What `wait` is to be told: read it before looking for messages."""
+        return self.attachment.watch() if self._on_store else 0
+
     def wait(self, seen: int, timeout_us: int) -> None:
         """Wait until there may be something to receive, at most `timeout_us` (-1: no end to it); returns early at
-        whim. `seen` is the attachment's watch word from before the caller last looked.
+        whim. `seen` is what `watch` gave before the caller last looked.
         """
         with self.journal.lock:
             state = self.state()
@@ -313,6 +318,9 @@ class Engine:
         # A give-back between the caller's look and the sleep wakes nobody; it is seen at the end of this slice.
         if place is not None:
             came = place[0].wait(place[1], slice_us)
+        elif not self._on_store:
+            self._on_store = True  # the caller looks again, with the word read first
+            return
         else:
             came = self.attachment.wait(seen, slice_us)
         if not came:

@@ -220,7 +220,7 @@ class Queue:
             while True:
                 if self._closed:
                     raise ClosedError(f"the queue {self.name!r} was closed")
-                seen = engine.attachment.watch()
+                seen = engine.watch()
                 if taken := engine.receive(n, us, engine.owner):
                     return taken
                 left_us = -1 if until_us is None else until_us - clock.monotonic_us()
