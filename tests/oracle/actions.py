@@ -142,6 +142,13 @@ def compact_all(store: streamstore.Store) -> None:
         compact(store, shard.index)
 
 
+def maintain(store: streamstore.Store) -> None:
+    """One round of maintenance."""
+    problems = store.maintain().problems
+    if problems:
+        raise AssertionError(problems)
+
+
 def reshard(store: streamstore.Store, seed: int) -> None:
     """Split or merge whatever is there; nothing where a step that somebody died over came first and ended it."""
     chance = random.Random(seed)
@@ -159,6 +166,7 @@ def reshard(store: streamstore.Store, seed: int) -> None:
 
 
 _ALL = (
+    maintain,
     compact,
     compact_all,
     split,

@@ -77,7 +77,7 @@ def main() -> None:
             return
         try:
             if name == "open":
-                store, value = streamstore.open(*arguments, create=False), None
+                store, value = streamstore.open(*arguments, create=False, maintenance=False), None
             elif name == "close":
                 assert store is not None
                 value = store.close()

@@ -33,7 +33,7 @@ class Copying(Aging):
                 streamstore.restore(target, os.path.join(directory, "restored"), verify=verify)
                 shutil.rmtree(target)
                 target = os.path.join(directory, "restored")
-            with streamstore.open(target, create=False) as store:
+            with streamstore.open(target, create=False, maintenance=False) as store:
                 self.look_at(store, restored=restore, merge=merge)
 
     def look_at(self, store: streamstore.Store, *, restored: bool, merge: bool) -> None:

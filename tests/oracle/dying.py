@@ -93,7 +93,7 @@ class Dying(Writing):
 
     def open(self) -> None:
         """The store again, in this process."""
-        self.store = streamstore.open(self.path, create=False)
+        self.store = streamstore.open(self.path, create=False, maintenance=False)
         self.stream = self.store.stream(NAME)
 
     @rule()

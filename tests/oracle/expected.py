@@ -73,6 +73,8 @@ class Shard:
     items: list[Item] = field(default_factory=list)
     horizon: int = 0  # items[:horizon] are gone
     maybe_cleared: list[int] = field(default_factory=list)  # a killed process may have cleared up to each of these
+    droppable: int = 0  # maintenance may have dropped items up to here
+    expired: bool = False  # closed, and all of it past: it is not listed any more
     oldest_us: int = 0  # what arrived before it is past retention: hidden, but there again if retention is raised
     maybes: list[Maybe] = field(default_factory=list)
 
@@ -111,6 +113,7 @@ class Shard:
         for cleared in sorted(self.maybe_cleared):
             if cleared > self.horizon and not self._begins_with(self.first, found):
                 self.horizon = cleared  # that clear had gone through
+        self._settle_dropped(found)
         begin = place = self.first
         at = 0
         while at < len(found):
@@ -125,6 +128,17 @@ class Shard:
             place, at = place + count, at + count
         if place < len(self.items):
             raise Broken(f"shard {self.index}: {len(self.items) - place} records from {place} on are lost")
+
+    def _settle_dropped(self, found: Sequence[Seen]) -> None:
+        """What was dropped because it was past does not come back when the clock does; whole segments go."""
+        begin = self.first
+        if self.droppable <= begin or self._begins_with(begin, found):
+            return
+        if not found and self.droppable >= len(self.items):
+            self.horizon = len(self.items)
+        for place in range(begin, min(self.droppable + 1, len(self.items)) if found else 0):
+            if self.items[place].number == found[0].number:
+                self.horizon = place
 
     def _begins_with(self, place: int, found: Sequence[Seen]) -> bool:
         if place == len(self.items):
@@ -165,6 +179,7 @@ class Shard:
             if later.place >= place:
                 later.place += count
         self.horizon += count if place < self.horizon else 0
+        self.droppable += count if place < self.droppable else 0
         self.maybe_cleared = [cleared + count * (place < cleared) for cleared in self.maybe_cleared]
         return count
 
@@ -193,19 +208,32 @@ class Expected:
             own = self.shards[index]
             if (own.low, own.high, own.parents) != (low, high, parents):
                 raise Broken(f"shard {index} is another one than it was")
-            if own.closed and not closed:
-                raise Broken(f"shard {index} was closed and is open again")
-        if len(facts) != len(self.shards):
-            raise Broken(f"{len(facts)} shards and not {len(self.shards)}")
+            if (own.closed and not closed) or own.expired:
+                raise Broken(f"shard {index} is there again, or open again")
+        self._expire({index for index, *_ in facts})
         for shard in self.shards[known:]:
             for parent in shard.parents:
                 self.shards[parent].closed = True
         closed_now = {index for index, _, _, _, closed in facts if closed}
-        if not self.half_done and closed_now != {shard.index for shard in self.shards if shard.closed}:
+        if not self.half_done and closed_now != {
+            shard.index for shard in self.shards if shard.closed and not shard.expired
+        }:
             raise Broken(f"shards {sorted(closed_now)} are closed, which nobody asked for")
         ends = sorted((shard.low, shard.high) for shard in self.shards if not shard.closed)
         if [low for low, _ in ends] != [0, *(high + 1 for _, high in ends[:-1])] or ends[-1][1] != KEYS_END - 1:
             raise Broken(f"the open shards own {ends}")
+
+    def _expire(self, listed: set[int]) -> None:
+        for shard in self.shards:
+            if shard.index not in listed and not shard.expired:
+                if not shard.closed or shard.droppable < len(shard.items):
+                    raise Broken(f"shard {shard.index} is not listed, and {len(shard.kept)} of its records are kept")
+                shard.expired, shard.horizon = True, len(shard.items)
+
+    def dropped(self) -> None:
+        """Maintenance went by: what is past now may be gone for good."""
+        for shard in self.shards:
+            shard.droppable = max(shard.droppable, shard.first)
 
     def put(self, item: Item, shard: int, number: str) -> None:
         """Somebody was told that an item stands in that shard under that number."""
