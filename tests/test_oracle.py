@@ -19,16 +19,16 @@ def _no_children_left():
 def test_the_store_agrees_with_the_oracle():
     """The same few hundred operations in every run: what a kill hits is all that differs."""
     Base.steps = 0
-    run(1, 8, 50)
-    assert Base.steps > 200
+    run(1, 5, 50)
+    assert Base.steps > 150
 
 
 def test_the_oracle_sees_a_lost_record(monkeypatch):
-    """A store that forgets records of long batches is found out, and the story told."""
+    """A store that forgets all but the first record of a batch is found out, and the story told."""
     put = stream.Stream.put_records
 
     def forgetful(self, entries, **options):
-        if len(entries) >= 20:
+        if len(entries) >= 3:
             return put(self, entries[:1] * len(entries), **options)
         return put(self, entries, **options)
 
