@@ -9,7 +9,7 @@ import click
 
 from streamstore.backup import Report
 from streamstore.backup import verify as verify_store
-from streamstore.cli.arguments import directory_argument, json_option, must_exist, optional_stream_argument
+from streamstore.cli.arguments import directory_argument, json_option, key_ring, must_exist, optional_stream_argument
 from streamstore.cli.exits import DAMAGED, OK
 from streamstore.cli.output import note, print_json, print_table, printable, size_text
 from streamstore.cli.progress import RunProgress
@@ -51,7 +51,7 @@ def verify(directory: Path, stream: str | None, progress: bool | None, as_json: 
             bar.resize(size)
             bar.update(done, records)
 
-        report = verify_store(directory, stream, progress=advance)
+        report = verify_store(directory, stream, progress=advance, key_ring=key_ring())
     if as_json:
         print_json(report._asdict())
     else:
