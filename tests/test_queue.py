@@ -403,6 +403,24 @@ def test_a_queue_is_deleted_with_its_stream(store):
         store.delete_queue("none")
 
 
+def test_a_queue_that_another_handle_deleted_is_not_found(tmp_path):
+    """Whatever is asked of it; after the store is closed everything raises ClosedError."""
+    with streamstore.open(tmp_path / "s") as one, streamstore.open(tmp_path / "s") as two:
+        queue = one.queue("jobs")
+        queue.put_many([1, 2])
+        message = queue.get()
+        two.delete_queue("jobs")
+        for call in (message.ack, queue.get_nowait, lambda: queue.put(3)):
+            with pytest.raises(errors.StreamNotFoundError):
+                call()
+        other = two.queue("other")
+        other.put(1)
+        held = other.get()
+    for call in (held.ack, other.get_nowait, lambda: other.put(3), other.qsize, lambda: two.queue("other")):
+        with pytest.raises(errors.ClosedError):
+            call()
+
+
 def test_a_queue_pickles(queue):
     """As store, name and codec."""
     queue.put(7)

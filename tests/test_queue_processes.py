@@ -152,6 +152,28 @@ def test_a_receipt_is_good_in_another_process(path):
         assert queue.stats()["in_flight"] == 0
 
 
+def test_a_forked_child_has_no_messages_of_its_parent(path):
+    """It may receive and settle its own; the parent's raise ForkedError there and are good here."""
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        queue.put_many(["parent's", "child's"])
+        message = queue.get()
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                with pytest.raises(errors.ForkedError):
+                    message.ack()
+                own = queue.get(timeout=30)
+                own.ack()
+                status = 0 if own.body == "child's" else 2
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
+        message.ack()
+        assert queue.join(timeout=10)
+
+
 def test_two_handles_race_for_one_message(path):
     """Who was overtaken decides again: one has it, the other finds nothing."""
     with streamstore.open(path) as one, streamstore.open(path) as two:

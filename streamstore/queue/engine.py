@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamstore import clock, limits, native
-from streamstore.errors import StaleReceiptError, StreamStoreError
+from streamstore.errors import ShardClosedError, StaleReceiptError, StreamNotFoundError, StreamStoreError
 from streamstore.journal import Journal
 from streamstore.native import Record
 from streamstore.queue import events
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _log = logging.getLogger("streamstore")
+_GONE = (ShardClosedError, StreamNotFoundError)
 LOOK_US = 100_000
 """How often somebody looks whether the processes that hold messages still live."""
 Receipt = tuple[int, int]
@@ -57,10 +58,12 @@ class Engine:
         self.explain: Callable[[StreamStoreError], StreamStoreError] = lambda error: error
         self.trimmer: Trimmer
         self._parts: dict[str, Any] = {}
+        self.forks = -1
         self._after_fork()
         native.watch_fork(self)
 
     def _after_fork(self) -> None:
+        self.forks += 1
         self.source.forget()
         self._owner = 0
         self._attached = False
@@ -132,6 +135,12 @@ class Engine:
 
         Raises CorruptRangeError once where records are damaged; the next call goes on behind them.
         """
+        try:
+            return self._receive(limit, visibility_us, owner)
+        except _GONE as error:
+            raise self.explain(error) from None
+
+    def _receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         with self.journal.lock:
             state = self.state()
             if len(state.owners) > 1 or (state.owners and self._owner not in state.owners):
@@ -180,21 +189,15 @@ class Engine:
 
     def acknowledge_one(self, name: int, number: int) -> None:
         """`acknowledge` of one receipt."""
-        journal = self.journal
-        with journal.lock:
-            state = self.state()
-            while True:
-                delivery = state.live.get(name)
-                if delivery is None or delivery.number != number:
-                    self._check_gone(state, name, delivery is not None)
-                    break
-                if journal.append(events.acknowledge_one(name >> 64, name & POSITION_MASK)):
-                    break
-                state = journal.state
-            tail = journal.tail
-        if self.syncs:
-            journal.sync(tail)
+        self._settle(partial(self._ack_one_event, name, number))
         self.trimmer.settled(1)
+
+    def _ack_one_event(self, name: int, number: int, state: FoldedDeliveries) -> bytes | None:
+        delivery = state.live.get(name)
+        if delivery is None or delivery.number != number:
+            self._check_gone(state, name, delivery is not None)
+            return None
+        return events.acknowledge_one(name >> 64, name & POSITION_MASK)
 
     def acknowledge(self, receipts: Sequence[Receipt]) -> None:
         """Done, and never delivered again. Raises StaleReceiptError naming the first that is stale, before any of its
@@ -273,14 +276,17 @@ class Engine:
 
     def _settle(self, decide: Callable[[FoldedDeliveries], bytes | None], *, durable: bool = True) -> None:
         journal = self.journal
-        with journal.lock:
-            state = self.state()
-            while True:
-                event = decide(state)
-                if event is None or journal.append(event):
-                    break
-                state = journal.state
-            tail = journal.tail
+        try:
+            with journal.lock:
+                state = self.state()
+                while True:
+                    event = decide(state)
+                    if event is None or journal.append(event):
+                        break
+                    state = journal.state
+                tail = journal.tail
+        except _GONE as error:
+            raise self.explain(error) from None
         # Also where there was nothing to say: what said it before may be another process's, and not durable yet.
         if durable and self.syncs:
             journal.sync(tail)

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from streamstore import clock
-from streamstore.errors import StaleReceiptError
+from streamstore.errors import ForkedError, StaleReceiptError
 from streamstore.native import Record, sequence_number
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Message:
     Made by `queue.get`. Any thread; belongs to the process that received it.
     """
 
-    __slots__ = ("_body", "first_us", "name", "number", "queue", "receives", "record", "settled_as")
+    __slots__ = ("_body", "_forks", "first_us", "name", "number", "queue", "receives", "record", "settled_as")
 
     def __init__(self, queue: Queue, record: Record, name: int, number: int, receives: int, first_us: int) -> None:
         self.queue = queue
@@ -35,6 +35,7 @@ class Message:
         self.first_us = first_us
         self.settled_as = OPEN
         self._body: Any = _UNSEEN
+        self._forks = queue.engine.forks
 
     def __repr__(self) -> str:
         return f"<Message {self.id} of {self.queue.name!r}, received {self.receives} time{'s' * (self.receives != 1)}>"
@@ -86,7 +87,7 @@ class Message:
         Raises StaleReceiptError where it was delivered again since, or became a dead letter.
         """
         if self.settled_as != ACKED:
-            if self.settled_as:
+            if self.settled_as or self._forks != self.queue.engine.forks:
                 self._check()
             self.queue.engine.acknowledge_one(self.name, self.number)
             self.settled_as = ACKED
@@ -116,6 +117,8 @@ class Message:
         return self.settled_as != OPEN
 
     def _check(self) -> None:
+        if self._forks != self.queue.engine.forks:
+            raise ForkedError(f"{self!r} belongs to the parent process: its receipt is good here")
         if self.settled_as:
             raise StaleReceiptError(
                 f"{self!r} was {'acknowledged' if self.settled_as == ACKED else 'given back'} already"
