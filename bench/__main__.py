@@ -71,7 +71,7 @@ def main(
 def _run(mode: str, directory: Path, results: Path, only: tuple[str, ...], pattern: str, log_file: Path | None) -> int:
     arguments = ["-c", str(HERE / "pytest.ini"), "-q", "--tb=short", f"--mode={mode}", f"--directory={directory}"]
     arguments += [f"--results={results}", *(["-k", pattern] if pattern else [])]
-    arguments += [f"--log-file={log_file.resolve()}"] if log_file else []
+    arguments += [f"--web-log={log_file.resolve()}"] if log_file else []
     return pytest.main([*arguments, *(str(HERE / f"bench_{part}.py") for part in ORDER if not only or part in only)])
 
 

@@ -101,7 +101,7 @@ def _p999(stream: Any, data: list[bytes], count: int, while_alive: threading.Thr
 @pytest.mark.rows("compaction.ratio")
 def bench_ratio(board: Board, sizes: Plan, scratch: Path, pytestconfig: pytest.Config) -> None:
     """A log file over and over, a record a line, as `ingest` takes it in."""
-    path = pytestconfig.getoption("--log-file")
+    path = pytestconfig.getoption("--web-log")
     if path is None:
         pytest.skip("no --log-file")
     with streamstore.open(scratch / "store", durability="process", maintenance=False) as store:

@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that `python -m bench` passes on."""
     parser.addoption("--mode", choices=("quick", "full"), default="quick", help="sizes: quick is under two minutes")
     parser.addoption("--directory", default=str(ROOT / "build"), help="where the stores go; on the disk to be measured")
-    parser.addoption("--log-file", default=None, help="a web server's log, for the ratio of compaction")
+    parser.addoption("--web-log", default=None, help="a web server's log, for the ratio of compaction")
     parser.addoption("--results", default=str(ROOT / "build" / "bench.json"), help="the result file to write")
 
 
