@@ -53,6 +53,8 @@ static ss_status round_of_syncs(ss_store *store)
             atomic_store(&log->index_sealed, atomic_load(&entry->segment_ordinal));
             ss_log_index_seal(log);
         }
+        if (log)
+            ss_log_table_notice(log);
     }
     ss_store_control_sync(store, 0);
     return SS_OK;

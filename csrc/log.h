@@ -133,6 +133,8 @@ void ss_log_unlock(ss_log *log);
 void ss_log_announce_tail(ss_log *log);
 
 /* log_table.c */
+/* Let go of files that were packed by another process, though nobody here reads: they would keep their space. */
+void ss_log_table_notice(ss_log *log);
 void ss_log_table_forget(ss_log *log);
 /* A reference to the live segment that holds `position`, open for reading; *end is where the next live one begins
  * (UINT64_MAX: none). */

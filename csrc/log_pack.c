@@ -121,6 +121,10 @@ void ss_log_pack_free(ss_pack *pack)
     ss_scan_close(&pack->scan);
     for (size_t i = 0; i < pack->source_count; i++)
         ss_log_table_release(pack->log, pack->sources[i]);
+    if (ss_store_enter(pack->log->store) == SS_OK) {
+        ss_log_table_notice(pack->log); /* of our own commit: the table has the old files open */
+        ss_store_leave(pack->log->store);
+    }
     ss_packed_index_free(pack->index);
     ss_packed_release(&pack->block);
     ss_segment_free(pack->target);

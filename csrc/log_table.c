@@ -210,6 +210,16 @@ static ss_status refresh(ss_log *log, uint64_t current)
     return status;
 }
 
+void ss_log_table_notice(ss_log *log)
+{
+    if (!atomic_load_explicit(&log->entry->packed, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&log->table_mutex);
+    if (log->table_newest)
+        refresh(log, active_ordinal(log)); /* if it fails, whoever uses the table next is told */
+    pthread_mutex_unlock(&log->table_mutex);
+}
+
 void ss_log_table_forget(ss_log *log)
 {
     pthread_mutex_lock(&log->table_mutex);

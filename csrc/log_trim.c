@@ -7,6 +7,17 @@
 #include "record.h"
 #include "scan.h"
 
+static ss_status sync_directory(ss_log *log)
+{
+    int directory;
+    ss_status status = ss_file_open_directory(log->store->root, log->directory, &directory);
+    if (status != SS_OK)
+        return status;
+    status = ss_file_sync_directory(directory);
+    ss_file_close(directory);
+    return status == SS_OK ? SS_OK : ss_store_poison_set(log->store, status);
+}
+
 /* Unlink every segment file that ends at or before `position` or was cut away: the files, oldest first. */
 static ss_status unlink_before(ss_log *log, uint64_t position, uint64_t *freed)
 {
@@ -21,8 +32,10 @@ static ss_status unlink_before(ss_log *log, uint64_t position, uint64_t *freed)
         return status;
     /* the segment that holds `position`; live ones before it end at or before its base */
     keep_from = segment->facts.ordinal;
+    /* Whoever packed it may have died before its name was durable: then what it cut must not go first. */
+    status = segment->facts.packed ? sync_directory(log) : SS_OK;
     ss_log_table_release(log, segment);
-    if ((status = ss_log_table_list(log, &ordinals, &count)) != SS_OK)
+    if (status != SS_OK || (status = ss_log_table_list(log, &ordinals, &count)) != SS_OK)
         return status;
     for (size_t i = 0; i < count && ordinals[i] < keep_from && status == SS_OK; i++) {
         char name[SS_SEGMENT_NAME_SIZE];

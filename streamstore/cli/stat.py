@@ -97,6 +97,8 @@ def _row(stream: str, shard: str, before: Stats, now: Stats, seconds: float, pid
         "records": now["record_count"] - now["start_record_count"],
         "bytes": now["bytes"],
         "segments": now["segment_count"],
+        "compacted_segments": now["compacted_segments"],
+        "compaction_ratio": _ratio(now["compacted_bytes"], now["compacted_file_bytes"]),
         "disk_bytes": now["disk_bytes"],
         "dirty_bytes": now["dirty_bytes"],
         "records_per_s": round((now["record_count"] - before["record_count"]) / seconds, 1) if seconds else None,
@@ -112,6 +114,10 @@ def _row(stream: str, shard: str, before: Stats, now: Stats, seconds: float, pid
         "last_arrival": iso_us(now["last_arrival_us"]) if now["last_arrival_us"] else None,
         "closed": bool(now["closed"]),
     }
+
+
+def _ratio(log_bytes: int, file_bytes: int) -> float | None:
+    return round(log_bytes / file_bytes, 2) if file_bytes else None
 
 
 def _mean(total: int, count: int) -> int | None:
@@ -222,6 +228,7 @@ def _print(document: dict[str, Any], *, clear: bool) -> None:
         "SIZE",
         "ON DISK",
         "SEGMENTS",
+        "COMPACTED",
         "DIRTY",
         "RECORDS/S",
         "BYTES/S",
@@ -232,7 +239,7 @@ def _print(document: dict[str, Any], *, clear: bool) -> None:
         "WAITING",
         "LOCK",
     ]
-    print_table(columns, [_cells(row) for row in document["shards"]], right=columns[2:13])
+    print_table(columns, [_cells(row) for row in document["shards"]], right=columns[2:14])
 
 
 def _cells(row: dict[str, Any]) -> list[Any]:
@@ -245,6 +252,7 @@ def _cells(row: dict[str, Any]) -> list[Any]:
         size_text(row["bytes"]),
         size_text(row["disk_bytes"]),
         row["segments"],
+        f"{row['compacted_segments']}, {row['compaction_ratio']}x" if row["compaction_ratio"] else None,
         size_text(row["dirty_bytes"]),
         None if row["records_per_s"] is None else f"{row['records_per_s']:,.0f}",
         None if row["bytes_per_s"] is None else size_text(row["bytes_per_s"]),

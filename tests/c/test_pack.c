@@ -132,6 +132,32 @@ static void test_who_reads_meanwhile_notices_nothing(void)
     remove_root();
 }
 
+/* A process that wrote, and then neither writes nor reads: its descriptors do not keep the replaced files. */
+static void test_an_idle_process_lets_go(void)
+{
+    ss_store *store, *other;
+    ss_log *log = fill_new(&store);
+    other = open_store(0);
+    ss_log *theirs = open_log(other, SS_DURABILITY_PROCESS);
+    answers(log);
+    CHECK_EQUAL(pack_segments(theirs, 1, 6), SS_OK);
+    int held = 1;
+    for (int turn = 0; turn < 100 && held; turn++) {
+        char command[160], line[16] = "1";
+        usleep(100000);
+        snprintf(command, sizeof command, "ls -l /proc/%d/fd | grep -c '%s.*seg (deleted)'", getpid(), root);
+        FILE *pipe = popen(command, "r");
+        CHECK(pipe && fgets(line, sizeof line, pipe));
+        if (pipe)
+            pclose(pipe);
+        held = atoi(line);
+    }
+    CHECK_EQUAL(held, 0);
+    close_store(other);
+    close_store(store);
+    remove_root();
+}
+
 static void test_what_may_not_be_packed_is_refused(void)
 {
     ss_store *store;
@@ -282,5 +308,6 @@ int main(void)
     test_who_reads_meanwhile_notices_nothing();
     test_what_may_not_be_packed_is_refused();
     test_epochs_stay_known();
+    test_an_idle_process_lets_go();
     return check_report();
 }
