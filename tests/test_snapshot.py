@@ -112,6 +112,19 @@ def test_what_was_cleared_or_deleted_stays_so(store, tmp_path):
         assert sorted(os.listdir(tmp_path / "copy" / "streams")) == ["1"]
 
 
+def test_shards_that_another_process_made_are_taken(store, tmp_path):
+    """What this handle knew of the stream before does not matter."""
+    stream = store.create_stream("clicks")
+    stream.put_record(b"before", "k")
+    with streamstore.open(store.path) as other:
+        twin = other.stream("clicks")
+        twin.split_shard("shardId-000000000000", 1 << 127)
+        twin.put_records([(b"after", f"key-{number}") for number in range(20)])
+    store.snapshot(tmp_path / "copy")
+    assert data_of(tmp_path / "copy") == [b"before"] + [b"after"] * 20
+    assert streamstore.verify(tmp_path / "copy").records == 21
+
+
 def test_all_accounts_are_taken(tmp_path):
     """A snapshot is of the directory, not of one view of it."""
     with (

@@ -128,7 +128,7 @@ def _settle(path: str) -> None:
     with suppress(errors.StreamStoreError), open_store(path, create=False, maintenance=False) as store:
         for info in store.catalog.refresh().streams.values():
             stream = store.stream_of(info)
-            for index in stream.written():
+            for index in store.attachment.written_shards(info.id):
                 if index in info.lineage:
                     with suppress(errors.StreamStoreError):
                         stream.log(index).held()

@@ -140,7 +140,7 @@ def _capture_stream(store: Store, info: StreamInfo, placement: Placement) -> lis
         known = info.lineage
         taken = [
             capture_log(stream.log(index), info.id, os.path.join(directory, str(index)), placement)
-            for index in stream.written()
+            for index in store.attachment.written_shards(info.id)
             if index in known  # others were made after the catalog was read, and nobody could name them
         ]
     except (ShardClosedError, StreamNotFoundError, FileNotFoundError, CorruptRangeError, StorageError):

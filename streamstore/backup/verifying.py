@@ -138,7 +138,7 @@ def _catalog(store: Store, run: _Run) -> list[StreamInfo] | None:
 def _logs_of(store: Store, info: StreamInfo) -> Iterator[tuple[LogFiles, int]]:
     stream = store.stream_of(info)
     directory = store.attachment.stream_directory(info.id)
-    for index in stream.written():
+    for index in store.attachment.written_shards(info.id):
         place = os.path.join(directory, str(index))
         if index in info.lineage:
             yield LogFiles(info.name, stream.log(index), place), info.id
