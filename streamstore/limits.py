@@ -65,7 +65,7 @@ EPOCH_CLOCK_END_US = 4_102_444_800_000_000
 MICROSECONDS = 1_000_000
 
 # A journal is snapshotted once its active segment is larger than this.
-JOURNAL_ROLL_SIZE = 512 * KIB
+JOURNAL_ROLL_SIZE = 1 * MIB
 JOURNAL_RECORD_SIZE_MAX = 256 * MIB
 
 # Queues (checked by `queue`).
