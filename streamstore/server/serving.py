@@ -21,6 +21,7 @@ from streamstore.server.gate import Gate
 
 DRAIN_SECONDS = 10.0
 BACKLOG = 1024
+CONNECTIONS_MAX = 8192  # more wait to be accepted
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ def _granian(application: Application, listening: Listening, port: int) -> Any:
         http=HTTPModes.auto,
         websockets=False,
         backlog=BACKLOG,
+        backpressure=CONNECTIONS_MAX,
         http1_settings=HTTP1Settings(header_read_timeout=10_000),
         http2_settings=HTTP2Settings(
             max_concurrent_streams=2000, max_headers_size=64 << 10, keep_alive_interval=60_000, keep_alive_timeout=30
