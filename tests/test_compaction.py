@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import lz4.block
@@ -361,6 +362,45 @@ def test_the_second_implementation_reads_what_was_compacted(tmp_path):
             (each.data, v1.sequence_number(each.epoch, each.position, 0)) for each in frames if each.type == v1.DATA
         ]
         assert found == expected
+
+
+def test_followers_read_everything_while_it_is_compacted_behind_them(tmp_path):
+    """A writer, a compaction that never rests, and a follower in each of two handles: each record once, in order."""
+    with streamstore.open(tmp_path, maintenance=False) as store, streamstore.open(tmp_path, maintenance=False) as other:
+        stream = store.create_stream("s", durability="process", segment_size=128 << 10)
+        failed, found, stop = [], [], threading.Event()
+
+        def write():
+            for first in range(0, 20_000, 100):
+                stream.put_records(lines(100, first))
+                time.sleep(0.005)
+            stop.set()
+
+        def compact_on():
+            while not stop.is_set():
+                other.stream("s").compact(rate=0)
+
+        def follow(handle):
+            reader = handle.stream("s").read(follow=True, timeout=3)
+            found.append([record.data for record in reader])
+
+        def guarded(work, *arguments):
+            try:
+                work(*arguments)
+            except Exception as error:
+                failed.append(error)
+                stop.set()
+
+        calls = [(write,), (compact_on,), (follow, store), (follow, other)]
+        threads = [threading.Thread(target=guarded, args=call) for call in calls]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failed == []
+        expected = [data for data, _ in lines(20_000)]
+        assert found == [expected, expected]
+        assert sum(item.packed for item in stream.log(0).segments()) > 0
 
 
 # ---- As people ask for it ----
