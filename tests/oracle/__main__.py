@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 import time
@@ -29,10 +30,13 @@ def main() -> int:
             told = time.monotonic()
             print(f"\r{Base.steps:,} of {options.steps:,} steps, seed {number} ", end="", file=sys.stderr, flush=True)
 
+    logging.getLogger("streamstore").setLevel(logging.ERROR)  # reads are told to skip what was trimmed, and say so
     print(f"seed {options.seed}")
     while Base.steps < options.steps:
         try:
-            run(number, EXAMPLES, STEPS, progress, shrink=options.shrink)
+            run(
+                number, min(EXAMPLES, -(-(options.steps - Base.steps) // STEPS)), STEPS, progress, shrink=options.shrink
+            )
         except Failed as failure:
             print(f"\n{failure}\n\nAgain: make model SEED={number}", file=sys.stderr)
             return 1

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import subprocess
@@ -68,6 +69,7 @@ def main() -> None:
     """Serve until the pipe ends. `open PATH` and `close` are commands of their own."""
     import streamstore
 
+    logging.getLogger("streamstore").setLevel(logging.ERROR)  # reads are told to skip what was trimmed, and say so
     store: streamstore.Store | None = None
     told = os.fdopen(os.dup(1), "wb")
     while True:
