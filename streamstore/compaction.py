@@ -17,7 +17,13 @@ from typing import Any, Protocol
 import lz4.block
 
 from streamstore import limits, native
-from streamstore.errors import CorruptRangeError, FormatVersionError, KeyUnavailableError, RecordTooLargeError
+from streamstore.errors import (
+    CorruptRangeError,
+    FormatVersionError,
+    InvalidArgumentError,
+    KeyUnavailableError,
+    RecordTooLargeError,
+)
 from streamstore.native import Block, Packing, Seal
 from streamstore.values import Segment
 
@@ -222,7 +228,11 @@ class Compactor:
         done: Compacted,
     ) -> None:
         pace = Pace(self.rate, self.stopped)
-        with log.pack(run[0].ordinal, run[-1].ordinal) as packing:
+        try:
+            begun = log.pack(run[0].ordinal, run[-1].ordinal)
+        except InvalidArgumentError:
+            return  # trimmed since it was listed, by a writer that made room for itself: nothing is left to compact
+        with begun as packing:
             if not self._write(packing, pace, sealer, progress):
                 return
             left = packing.finish(0)

@@ -305,6 +305,22 @@ def test_it_ends_at_once_when_stopped_and_leaves_nothing(tmp_path, monkeypatch):
         assert sorted(names) == [f"{ordinal:012d}.seg" for ordinal in range(1, 6)]
 
 
+def test_a_segment_that_goes_between_the_look_and_the_work_is_passed_over(tmp_path, monkeypatch):
+    """A writer of a full stream dropped the oldest segment just after compaction had listed it: its round failed."""
+    with streamstore.open(tmp_path) as store:
+        stream = filled(store)
+        listed = type(stream.log(0)).segments
+
+        def segments(log):
+            found = listed(log)
+            log.trim(found[-1].base)
+            return found
+
+        monkeypatch.setattr(type(stream.log(0)), "segments", segments)
+        assert compact(stream).files == 0
+        assert [record.data for record in stream.read()] == [b"the last"]
+
+
 def test_the_rate_is_kept():
     """What went by is never ahead of the clock by more than one step."""
     began = time.monotonic()
