@@ -399,13 +399,21 @@ class Stream(EncryptedStream, Keeping, Compacting):
             log = self.log(index)
             state = log.state()
             if state.record_count > state.start_record_count:
-                position = log.seek_ordinal(max(state.record_count - n, state.start_record_count) + 1)
-                bounds = Bounds(shards, [Bound(index, log, Place(position, 0), state.visible)], [], False)
-                with Reader(self, bounds, Options(skip_trimmed=True)) as reader:
-                    found += reader
+                kept = state.record_count - state.start_record_count
+                own = self._newest(shards, log, state, n)
+                if len(own) < min(n, kept):  # some are published and not durable yet: as many more that are
+                    own = self._newest(shards, log, state, n + min(n, kept) - len(own))
+                found += own[-n:]
                 found.sort(key=lambda record: record.arrival_us)
                 found = found[-n:]
         return found
+
+    def _newest(self, shards: Lineage, log: native.Log, state: LogState, n: int) -> list[Record]:
+        """What is visible of the newest `n` records of one log."""
+        position = log.seek_ordinal(max(state.record_count - n, state.start_record_count) + 1)
+        bounds = Bounds(shards, [Bound(log.shard_index, log, Place(position, 0), state.visible)], [], False)
+        with Reader(self, bounds, Options(skip_trimmed=True)) as reader:
+            return list(reader)
 
     def consumer(self, name: str, start: Any = "TRIM_HORIZON") -> Consumer:
         """A member of a named consumer: goes on where that committed, or begins at `start`; members share shards."""

@@ -114,3 +114,14 @@ def test_a_log_in_doubt_recovers_where_a_clear_was_cut_short(tmp_path):
         assert data(store.stream("s").read()) == []
         store.stream("s").put_record(b"later", "k")
         assert data(store.stream("s").read()) == [b"later"]
+
+
+def test_the_last_records_are_the_last_that_can_be_seen(tmp_path):
+    """A record that is published and not durable yet does not count among them."""
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        stream = store.create_stream("s", durability="sync")
+        for turn in range(10):
+            stream.put_record(b"%d" % turn, "k")
+        stream.log(0).append([(b"published", "k")])  # and not synced
+        assert data(stream.last(3)) == [b"7", b"8", b"9"]
+        assert data(stream.last(20)) == [b"%d" % turn for turn in range(10)]
