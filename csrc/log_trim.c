@@ -79,8 +79,9 @@ ss_status ss_log_trim(ss_log *log, uint64_t position, uint64_t *bytes_freed)
         }
         ss_log_unlock(log);
         /* Files go without the lock: to free the blocks of a large one takes the file system a while. At the start
-         * itself too: who trimmed to there may have died before its files went. */
-        if (status == SS_OK && position >= start) {
+         * itself too: who trimmed to there may have died before its files went. Where the first roll died no segment
+         * counts yet, and none goes. */
+        if (status == SS_OK && position >= start && atomic_load(&entry->segment_ordinal)) {
             status = unlink_before(log, position, &freed);
             ss_log_table_drop_before(log, position);
         }

@@ -125,3 +125,14 @@ def test_the_last_records_are_the_last_that_can_be_seen(tmp_path):
         stream.log(0).append([(b"published", "k")])  # and not synced
         assert data(stream.last(3)) == [b"7", b"8", b"9"]
         assert data(stream.last(20)) == [b"%d" % turn for turn in range(10)]
+
+
+def test_a_shard_whose_first_segment_was_never_finished_is_cleared(tmp_path):
+    """A directory and a header that a dead process left make no segment that a trim could look for."""
+    with streamstore.open(tmp_path, maintenance=False) as store:
+        stream = store.create_stream("s", durability="sync")
+        os.makedirs(tmp_path / "streams" / str(stream.info.id) / "0")
+        stream.clear()
+        assert stream.log(0).trim(64) == 0
+        stream.put_record(b"x", "k")
+        assert data(stream.read()) == [b"x"]
