@@ -26,7 +26,7 @@ Taken = tuple[Record, int, int, int, int]
 """One delivery as it is handed out: (record, name, number, receives, time of the first in µs)"""
 
 
-class Helper(Protocol):
+class ReceiverHome(Protocol):
     """What receiving asks of the engine."""
 
     def fetch(self, name: int) -> Record | None: ...
@@ -37,13 +37,13 @@ class Receiver:
     """The receives of one engine. The caller holds the lock."""
 
     def __init__(
-        self, name: str, settings: QueueSettings, journal: Journal[FoldedDeliveries], source: Source, helper: Helper
+        self, name: str, settings: QueueSettings, journal: Journal[FoldedDeliveries], source: Source, home: ReceiverHome
     ) -> None:
         self.name = name
         self.settings = settings
         self.journal = journal
         self.source = source
-        self._helper = helper
+        self._home = home
         self._plain = not settings.key_order
         self._turn = 0
 
@@ -109,7 +109,7 @@ class Receiver:
                 if missing:
                     self._publish_gone(missing)
                 elif spent:
-                    self._helper.publish_dead(spent, f"received {state.live[spent[0]].receives} times without an ack")
+                    self._home.publish_dead(spent, f"received {state.live[spent[0]].receives} times without an ack")
                 elif self.journal.append(events.redeliver(shard, [position_of(name) for name in same], times)):
                     now = self.journal.state
                     taken += [self._taken(now, name, record) for name, record in found.items()]
@@ -127,7 +127,7 @@ class Receiver:
     def _fetch(self, names: Sequence[int]) -> tuple[dict[int, Record], list[int]]:
         found, missing = {}, []
         for name in names:
-            record = self._helper.fetch(name)
+            record = self._home.fetch(name)
             if record is None:
                 missing.append(name)
             else:
