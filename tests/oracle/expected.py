@@ -110,10 +110,7 @@ class Shard:
 
     def settle(self, found: Sequence[Seen]) -> None:
         """Hold a read of the whole shard against the lists; what was uncertain and is there is certain from now on."""
-        for cleared in sorted(self.maybe_cleared):
-            if cleared > self.horizon and not self._begins_with(self.first, found):
-                self.horizon = cleared  # that clear had gone through
-        self._settle_dropped(found)
+        self._settle_beginning(found)
         begin = place = self.first
         at = 0
         while at < len(found):
@@ -129,16 +126,21 @@ class Shard:
         if place < len(self.items):
             raise Broken(f"shard {self.index}: {len(self.items) - place} records from {place} on are lost")
 
-    def _settle_dropped(self, found: Sequence[Seen]) -> None:
-        """What was dropped because it was past does not come back when the clock does; whole segments go."""
+    def _settle_beginning(self, found: Sequence[Seen]) -> None:
+        """Where a clear may have gone through, or maintenance dropped what was past, what is there says whether."""
         begin = self.first
-        if self.droppable <= begin or self._begins_with(begin, found):
+        if self._begins_with(begin, found):
             return
-        if not found and self.droppable >= len(self.items):
-            self.horizon = len(self.items)
-        for place in range(begin, min(self.droppable + 1, len(self.items)) if found else 0):
-            if self.items[place].number == found[0].number:
-                self.horizon = place
+        at = len(self.items)
+        if found:
+            at = next((place for place in range(at) if self.items[place].number == found[0].number), at)
+        if begin < at <= self.droppable:
+            self.horizon = at  # for good: what was dropped does not come back when the clock does
+            return
+        for cleared in sorted(self.maybe_cleared):
+            if begin < cleared <= at and all(item.arrival_us < self.oldest_us for item in self.items[cleared:at]):
+                self.horizon = cleared
+                return
 
     def _begins_with(self, place: int, found: Sequence[Seen]) -> bool:
         if place == len(self.items):
