@@ -56,6 +56,8 @@ static void check_next(ss_log *log, uint64_t count, int recovered)
 {
     size_t removed, dead = 0;
     ss_segment_info segments[16];
+    /* What was just sealed is durable a moment later; before, it is refused. */
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
     CHECK_EQUAL(ss_log_pack_clean(log, &removed), SS_OK);
     size_t files = list_segments(log, segments, 16);
     CHECK_EQUAL(count_files(), files); /* no file aside is left */
