@@ -31,6 +31,11 @@ def key() -> None:
     """Make and change a file of master keys, which encrypted streams need.
 
     Keep it apart from the store, and keep a copy: without it what is encrypted is gone.
+
+    \b
+    Examples:
+      streamstore key create master.key
+      streamstore key add master.key
     """
 
 
@@ -67,9 +72,11 @@ def add_key(file: Path) -> None:
 def encryption(directory: Path, stream: str, change: str | None, master: str | None, as_json: bool) -> None:
     """Show whether a stream is encrypted and under which keys, or change it.
 
-    The key ring is a file, env:NAME or kms:KEY, and comes before the verb (or from STREAMSTORE_KEY_RING):
+    The key ring is a file, env:NAME or kms:KEY, and comes before the verb (or from STREAMSTORE_KEY_RING).
 
     \b
+    Examples:
+      streamstore encryption data/ clicks
       streamstore --key-ring master.key encryption data/ clicks --start
     """
     if master and change in (None, "stop"):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import pytest
 
 pytest_plugins = ["pytester"]
 pytest.importorskip("granian")
+
+# Where the package is installed its entry point is enough, and to name the plugin again is an error.
+INSTALLED = any(found.value == "streamstore.pytest_plugin" for found in entry_points(group="pytest11"))
+PLUGIN = [] if INSTALLED else ["-p", "streamstore.pytest_plugin"]
 
 TESTS = """
 import boto3
@@ -88,7 +94,7 @@ def test_the_fixtures_do_what_they_promise(pytester, monkeypatch):
     pytester.makepyfile(TESTS)
     outcomes = []
     for seed in ("1", "1", "2"):
-        options = ["-p", "streamstore.pytest_plugin", "--streamstore-seed", seed, "-s", "-p", "no:cacheprovider"]
+        options = [*PLUGIN, "--streamstore-seed", seed, "-s", "-p", "no:cacheprovider"]
         result = pytester.runpytest_subprocess(*options)
         result.assert_outcomes(passed=5)
         outcomes += [line for line in result.outlines if "OUTCOMES" in line]
