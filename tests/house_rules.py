@@ -66,6 +66,7 @@ LEVELS: dict[str, float] = {
     "archive": 5,  # a stream as a file
     "aio": 5.5,  # twins of what is below
     "kinesis": 6,
+    "targets": 6.5,  # where records are sent to: shared by replay, generate and bench
     "server": 7,
     "capture": 7,
     "replay": 7,

@@ -43,7 +43,7 @@ def _schema(pyarrow: Any, origin: Origin | None) -> Any:
 class ParquetSink:
     """Writes a Parquet file; not to a pipe that somebody reads on the way, since its directory stands at the end."""
 
-    def __init__(self, file: BinaryIO, origin: Origin) -> None:
+    def __init__(self, file: BinaryIO, origin: Origin | None) -> None:
         self._pyarrow, parquet = _modules()
         self._schema = _schema(self._pyarrow, origin)
         self._writer = parquet.ParquetWriter(file, self._schema, compression="lz4", use_dictionary=["shard_id"])
@@ -62,7 +62,7 @@ class ParquetSink:
             columns = [
                 [row.shard_id for row in rows],
                 [row.sequence_number for row in rows],
-                [row.arrival_us for row in rows],
+                [row.arrival_us or None for row in rows],
                 [row.partition_key for row in rows],
                 [None if row.explicit_hash_key is None else str(row.explicit_hash_key) for row in rows],
                 [unpack_block(row.block).get("t") for row in rows],

@@ -1,0 +1,116 @@
+"""Targets by a text, as a command line names them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import streamstore
+from streamstore.errors import InvalidArgumentError
+from streamstore.stream import Stream
+from streamstore.targets.calls import CallableTarget, NullTarget
+from streamstore.targets.endpoint import KinesisTarget, make_client
+from streamstore.targets.files import JsonLinesTarget, ParquetTarget, RawTarget
+from streamstore.targets.streams import QueueTarget, StreamTarget
+from streamstore.targets.target import Target
+
+FORMS = """\
+-                      stdout: the data, a line each
+json:-                 stdout: a JSON object a line
+FILE.jsonl             a new file of JSON lines
+FILE.parquet           a new Parquet file (extra `arrow`)
+store:DIR#STREAM       a stream of a store, made where it is missing
+queue:DIR#NAME         a queue of a store, made where it is missing
+http://HOST:PORT/NAME  a stream behind a Kinesis endpoint, https:// too (extra `boto3`)
+kinesis:NAME           a stream of AWS, by boto3's own settings (extra `boto3`)
+python:MODULE:NAME     a Python function, called with each record
+null:                  nowhere"""
+
+
+def open_target(
+    address: str, *, region: str | None = None, durability: str | None = None, shards: int = 1, origin: Any = None
+) -> Target:
+    """The target that a text names (see FORMS); `shards` and `durability` are for a stream that has to be made.
+
+    `origin` is the Stream that records come from, for their `source`. Raises InvalidArgumentError, and what opening it
+    raises.
+    """
+    if address == "-":
+        return RawTarget(sys.stdout.buffer)
+    kind, _, rest = address.partition(":")
+    if kind in ("http", "https"):
+        return _endpoint(address, region)
+    makers: dict[str, Callable[[], Target]] = {
+        "json": lambda: _json_lines(rest),
+        "store": lambda: _stream(rest, durability, shards, origin),
+        "queue": lambda: _queue(rest, durability),
+        "kinesis": lambda: KinesisTarget(make_client(None, region), rest),
+        "python": lambda: CallableTarget(_function(rest)),
+        "null": NullTarget,
+    }
+    if kind in makers:
+        return makers[kind]()
+    suffix = os.path.splitext(address)[1].lower()
+    if suffix == ".parquet":
+        return ParquetTarget(address)
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return JsonLinesTarget(address)
+    raise InvalidArgumentError(f"{address!r} names no target; these do:\n{FORMS}")
+
+
+def _json_lines(rest: str) -> Target:
+    return JsonLinesTarget(sys.stdout.buffer if rest == "-" else rest)
+
+
+def _endpoint(address: str, region: str | None) -> Target:
+    url, stream = split_endpoint(address)
+    return KinesisTarget(make_client(url, region), stream)
+
+
+def split_endpoint(address: str) -> tuple[str, str]:
+    """The endpoint's URL and the stream's name of http://HOST:PORT/NAME. Raises InvalidArgumentError."""
+    url, _, name = address.rpartition("/")
+    if not name or url.endswith((":", "/")):
+        raise InvalidArgumentError(f"{address!r} names no stream: http://HOST:PORT/STREAM is wanted")
+    return url, name
+
+
+def split_store(rest: str, what: str) -> tuple[str, str]:
+    """The directory and the name of DIR#NAME. Raises InvalidArgumentError."""
+    directory, _, name = rest.rpartition("#")
+    if not directory or not name:
+        raise InvalidArgumentError(f"{rest!r} is not DIRECTORY#{what}")
+    return directory, name
+
+
+def _stream(rest: str, durability: str | None, shards: int, origin: Stream | None) -> Target:
+    directory, name = split_store(rest, "STREAM")
+    store = streamstore.open(directory)
+    try:
+        stream = store.create_stream(name, shard_count=shards, durability=durability, exist_ok=True)
+    except BaseException:
+        store.close()
+        raise
+    return StreamTarget(stream, origin=origin, owned=store)
+
+
+def _queue(rest: str, durability: str | None) -> Target:
+    directory, name = split_store(rest, "NAME")
+    queue = streamstore.Queue(directory, name, durability=durability or "sync", codec="bytes")
+    return QueueTarget(queue, owned=queue)
+
+
+def _function(rest: str) -> Any:
+    module, _, name = rest.partition(":")
+    if not module or not name:
+        raise InvalidArgumentError(f"{rest!r} is not MODULE:FUNCTION")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InvalidArgumentError(f"python:{rest}: {error}") from None
+    if not callable(found):
+        raise InvalidArgumentError(f"python:{rest} is no function")
+    return found

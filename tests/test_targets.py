@@ -1,0 +1,238 @@
+"""streamstore.targets: what each target takes, keeps and refuses."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import streamstore
+from streamstore import InvalidArgumentError, PutEntry, StorageError
+from streamstore.targets import (
+    CallableTarget,
+    JsonLinesTarget,
+    KinesisTarget,
+    NullTarget,
+    RawTarget,
+    StreamTarget,
+    open_target,
+)
+
+ENTRIES = [
+    PutEntry(b"one", "user-1", None, {"n": 1}, 1_715_940_303.5, {"id": "elsewhere"}),
+    PutEntry(b"\xff\x00", None, 7),
+    PutEntry(b"three", "user-3"),
+]
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> Any:
+    """A stream that has the entries."""
+    with streamstore.open(tmp_path / "store", durability="process") as store:
+        stream = store.create_stream("s")
+        stream.put_records(ENTRIES)
+        yield stream
+
+
+def test_raw_is_a_line_for_each():
+    """The data and a newline; nothing for an empty batch."""
+    file = io.BytesIO()
+    with RawTarget(file) as target:
+        target.send(ENTRIES)
+        target.send([])
+    assert file.getvalue() == b"one\n\xff\x00\nthree\n"
+    assert target.records == 3
+
+
+def test_json_lines_say_all_of_an_entry():
+    """Keys, times, attributes and source are in the line; data that is no text as base64."""
+    file = io.BytesIO()
+    JsonLinesTarget(file).send(ENTRIES)
+    first, second, third = map(json.loads, file.getvalue().splitlines())
+    assert first == {
+        "partition_key": "user-1",
+        "event_time": "2024-05-17T10:05:03.500000Z",
+        "attributes": {"n": 1},
+        "source": {"id": "elsewhere"},
+        "data": "one",
+    }
+    assert second == {"partition_key": None, "explicit_hash_key": "7", "data_base64": "/wA="}
+    assert third == {"partition_key": "user-3", "data": "three"}
+
+
+def test_json_lines_of_records_say_where_they_stand(stream):
+    """A record's line has its shard, number and arrival too."""
+    file = io.BytesIO()
+    records = list(stream.read())
+    JsonLinesTarget(file).send(records)
+    line = json.loads(file.getvalue().splitlines()[0])
+    assert (line["shard_id"], line["sequence_number"]) == (records[0].shard_id, records[0].sequence_number)
+    assert line["arrival_time"] == records[0].arrival_time.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def test_a_file_of_json_lines_must_not_exist(tmp_path):
+    """Nothing is written over."""
+    path = tmp_path / "out.jsonl"
+    with open_target(str(path)) as target:
+        target.send(ENTRIES)
+    assert len(path.read_bytes().splitlines()) == 3
+    with pytest.raises(InvalidArgumentError, match="exists already"):
+        open_target(str(path))
+
+
+def test_parquet_has_its_name_when_it_is_whole(tmp_path, stream):
+    """Until the close there is only a partial file; after a failure there is none."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "out.parquet"
+    with open_target(str(path)) as target:
+        target.send(ENTRIES)
+        target.send(list(stream.read()))
+        assert not path.exists()
+    table = parquet.read_table(path)
+    assert table.column("data").to_pylist() == [b"one", b"\xff\x00", b"three"] * 2
+    assert table.column("explicit_hash_key").to_pylist() == [None, "7", None] * 2
+    assert [value is None for value in table.column("arrival_time").to_pylist()] == [True] * 3 + [False] * 3
+    other = tmp_path / "other.parquet"
+    target = open_target(str(other))
+    target.send([PutEntry(b"x")])
+    with pytest.raises(ZeroDivisionError), target:
+        raise ZeroDivisionError
+    assert list(tmp_path.glob("other*")) == []
+
+
+def test_a_stream_target_keeps_keys_times_and_says_where_from(tmp_path, stream):
+    """A source goes on as it is; a record without one gets the stream it came from."""
+    with open_target(f"store:{tmp_path / 'copy'}#c", durability="process", shards=2, origin=stream) as target:
+        target.send(list(stream.read()))
+    with streamstore.open(tmp_path / "copy", create=False) as store:
+        assert len(store.stream("c").shards()) == 2
+        copies = {record.data: record for record in store.stream("c").read()}
+    original = {record.data: record for record in stream.read()}
+    assert copies.keys() == original.keys()
+    assert copies[b"one"].source == {"id": "elsewhere"}
+    assert copies[b"one"].attributes == {"n": 1}
+    assert copies[b"one"].event_time == original[b"one"].event_time
+    three = original[b"three"]
+    assert copies[b"three"].source == {
+        "from": stream.token,
+        "stream": "s",
+        "shard_id": three.shard_id,
+        "sequence_number": three.sequence_number,
+        "arrival_us": three.arrival_us,
+    }
+
+
+def test_a_queue_target_puts_messages(tmp_path):
+    """Each item is a message, in order."""
+    with open_target(f"queue:{tmp_path / 'q'}#jobs", durability="process") as target:
+        target.send([PutEntry(b"a", "k"), PutEntry(b"b", "k")])
+    with streamstore.Queue(tmp_path / "q", "jobs", codec="bytes") as queue:
+        assert [queue.get(timeout=5).body for _ in range(2)] == [b"a", b"b"]
+
+
+def test_a_callable_gets_each_item_or_batches():
+    """One call an item, or one a batch."""
+    seen: list[Any] = []
+    CallableTarget(seen.append).send(ENTRIES)
+    CallableTarget(seen.append, batches=True).send(ENTRIES)
+    assert seen == [*ENTRIES, ENTRIES]
+
+
+def test_null_counts():
+    """What goes nowhere is counted all the same."""
+    target = NullTarget()
+    target.send(ENTRIES)
+    assert target.records == 3
+
+
+def test_a_kinesis_target_keeps_within_a_calls_limits(stream):
+    """What is too much for one PutRecords goes in several, in order; keys and hash keys as they were."""
+    pytest.importorskip("boto3")
+    with streamstore.temporary() as store:
+        store.create_stream("k", shard_count=2)
+        client = store.boto3_client()
+        many = [PutEntry(b"%d" % index + b"x" * 9000, f"user-{index % 9}") for index in range(1300)]
+        target = KinesisTarget(client, "k")
+        target.send([*many, PutEntry(b"no key", None, 1 << 127)])
+        found = list(store.stream("k").read(merge=True))
+    assert target.records == 1301
+    assert {record.data for record in found} == {entry.data for entry in many} | {b"no key"}
+    for user in range(9):
+        mine = [int(record.data.rstrip(b"x")) for record in found if record.partition_key == f"user-{user}"]
+        assert mine == sorted(mine)
+    last = next(record for record in found if record.data == b"no key")
+    assert (last.partition_key, last.shard_id) == ("-", "shardId-000000000001")
+
+
+class Refusing:
+    """A client that refuses what it is told to, once for each call."""
+
+    class meta:  # noqa: N801
+        endpoint_url = "http://nowhere"
+
+    def __init__(self, *refused: set[int], code: str = "ProvisionedThroughputExceededException") -> None:
+        self._refused = list(refused)
+        self._code = code
+        self.taken: list[bytes] = []
+
+    def put_records(self, *, Records: list[dict[str, Any]], StreamName: str) -> dict[str, Any]:  # noqa: N803
+        assert StreamName == "s"
+        refused = self._refused.pop(0) if self._refused else set()
+        self.taken += [each["Data"] for index, each in enumerate(Records) if index not in refused]
+        results = [{"ErrorCode": self._code} if index in refused else {} for index in range(len(Records))]
+        return {"FailedRecordCount": len(refused), "Records": results}
+
+
+def test_what_is_refused_for_the_moment_is_sent_again_and_counted():
+    """All of it gets there; those that others overtook are counted, those at the end of a batch are not."""
+    client = Refusing({0, 2})
+    target = KinesisTarget(client, "s")
+    target.send(ENTRIES)
+    assert client.taken == [b"\xff\x00", b"one", b"three"]
+    assert (target.records, target.retries, target.reordered) == (3, 2, 1)
+
+
+def test_what_is_refused_for_good_is_an_error():
+    """An error of another kind, or one that lasts longer than the patience, is raised."""
+    with pytest.raises(StorageError, match=r"refused 1 records \(ValidationException"):
+        KinesisTarget(Refusing({1}, code="ValidationException"), "s").send(ENTRIES)
+    with pytest.raises(StorageError, match="ProvisionedThroughputExceededException"):
+        KinesisTarget(Refusing({1}), "s", patience=-1.0).send(ENTRIES)
+
+
+def test_addresses_name_targets(tmp_path, monkeypatch):
+    """Each form of an address gives its target, and what is none says what would be."""
+    (tmp_path / "mine_to_call.py").write_text("seen = []\ndef take(record): seen.append(record)\nnumber = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_target("python:mine_to_call:take") as target:
+        target.send(ENTRIES)
+    assert sys.modules["mine_to_call"].seen == ENTRIES
+    assert isinstance(open_target("null:"), NullTarget)
+    assert isinstance(open_target("-"), RawTarget)
+    assert isinstance(open_target("json:-"), JsonLinesTarget)
+    wrong = ("nowhere", "out.csv", "store:no-name", "http://", "python:mine_to_call", "python:mine_to_call:none")
+    for address in (*wrong, "python:mine_to_call:number", "python:no_such_module_here:f"):
+        with pytest.raises(InvalidArgumentError):
+            open_target(address)
+
+
+def test_an_endpoint_by_its_address(monkeypatch):
+    """http://HOST:PORT/NAME is an endpoint and a stream, and asks for no credentials that nobody set up."""
+    pytest.importorskip("boto3")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    target = open_target("http://127.0.0.1:9/clicks")
+    assert target.name == "http://127.0.0.1:9/clicks"
+
+
+def test_a_stream_target_closes_what_it_opened(tmp_path):
+    """The store that an address opened is closed with the target; one that was given stays open."""
+    with streamstore.open(tmp_path / "store") as store:
+        with StreamTarget(store.create_stream("s")) as target:
+            target.send(ENTRIES)
+        assert not store.closed
