@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from streamstore.stream import Stream
 
 
-def create(store: Store, name: str, of: StreamInfo, shard_count: int, extra: Mapping[str, Any]) -> StreamInfo:
-    """The stream of the store's own of that name, made where it is not there; `extra` is kept with it."""
+def create(
+    store: Store, name: str, of: StreamInfo, shard_count: int, extra: Mapping[str, Any], *, exist_ok: bool = True
+) -> StreamInfo:
+    """The stream of the store's own of that name, made where it is not there; `extra` is kept with it.
+
+    Raises StreamExistsError where it is there, unless `exist_ok`.
+    """
     wanted = settings.new_stream(
         (store.account, store.region, of.name),
         shard_count=shard_count,
@@ -32,7 +37,7 @@ def create(store: Store, name: str, of: StreamInfo, shard_count: int, extra: Map
     wanted = replace(
         wanted, name=name, retention_us=retention.FOREVER, compact_after_us=-1, extra={"of": of.id, **extra}
     )
-    return store.catalog.create(wanted, exist_ok=True)
+    return store.catalog.create(wanted, exist_ok=exist_ok)
 
 
 def find(store: Store, name: str) -> StreamInfo | None:

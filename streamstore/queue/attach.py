@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streamstore import inner, limits, retention, routing, settings
+from streamstore import clock, inner, iterators, limits, retention, routing, settings
 from streamstore.errors import (
     ClosedError,
     InvalidArgumentError,
@@ -49,7 +49,7 @@ def own(store: Store, name: str, options: Mapping[str, Any]) -> Engine:
     wanted = _wanted(options)
     kept = _find(store, name)
     if kept is None:
-        kept = _create(store, name, _own_stream(store, name, options), True, wanted, {})
+        kept = _create(store, name, _own_stream(store, name, options), True, wanted, {}, {})
     found = QueueSettings.from_map(kept.extra[SETTINGS])
     for key, value in wanted.items():
         if getattr(found, key) != value:
@@ -60,15 +60,33 @@ def own(store: Store, name: str, options: Mapping[str, Any]) -> Engine:
     return _engine(store, name, kept)
 
 
-def over(store: Store, name: str, stream: str, options: Mapping[str, Any]) -> Engine:
-    """The engine of a new queue over a stream that others write too. Raises StreamExistsError, StreamNotFoundError."""
+def over(
+    store: Store, name: str, stream: str, options: Mapping[str, Any], annotations: Mapping[str, Any] | None = None
+) -> Engine:
+    """The engine of a new queue over a stream that others write too; `annotations` are there from its first moment.
+
+    Raises StreamExistsError, StreamNotFoundError.
+    """
     check_name(name)
     wanted = {"codec": "bytes", **_wanted(options)}
-    info = store.stream(stream).info
+    source = store.stream(stream)
     if _find(store, name) is not None:
         raise StreamExistsError(f"the queue {name!r} exists already")
-    starts = inner.starts(store.stream(stream), options.get("start", "LATEST"))
-    return _engine(store, name, _create(store, name, info, False, wanted, starts))
+    start = options.get("start", "LATEST")
+    wanted.update(_asked(iterators.parse(start, source.token), source.info))
+    kept = _create(store, name, source.info, False, wanted, inner.starts(source, start), annotations or {})
+    return _engine(store, name, kept)
+
+
+def _asked(start: iterators.Start, stream: StreamInfo) -> dict[str, Any]:
+    """What was asked for as a start, and the time that this is: not before what the stream has."""
+    now_us = clock.now_us()
+    oldest_us = max(stream.created_us, now_us - stream.retention_hours * 3600 * limits.MICROSECONDS)
+    if start.kind == "TIME":
+        return {"start": "AT_TIMESTAMP", "start_us": max(start.value, oldest_us)}
+    if start.kind == "TRIM_HORIZON":
+        return {"start": start.kind, "start_us": oldest_us}
+    return {"start": "LATEST", "start_us": now_us}
 
 
 def existing(store: Store, name: str) -> Engine:
@@ -124,6 +142,8 @@ def configure(store: Store, name: str, options: Mapping[str, Any]) -> None:
     if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
     store.stream_by_id(kept.id).annotate(SETTINGS, lambda present: {**present, **changed})
+    # Said in the delivery log too, so that every process that has the queue open looks at its settings again.
+    _engine(store, name, kept).change(lambda state: events.other("configure"), durable=False)
 
 
 def purge(engine: Engine) -> int:
@@ -198,16 +218,27 @@ def _own_stream(store: Store, name: str, options: Mapping[str, Any]) -> StreamIn
 
 
 def _create(
-    store: Store, name: str, stream: StreamInfo, owned: bool, wanted: Mapping[str, Any], starts: Mapping[int, Any]
+    store: Store,
+    name: str,
+    stream: StreamInfo,
+    owned: bool,
+    wanted: Mapping[str, Any],
+    starts: Mapping[int, Any],
+    annotations: Mapping[str, Any],
 ) -> StreamInfo:
     chosen = QueueSettings(stream_id=stream.id, stream=stream.name, owned=owned, starts=dict(starts), **wanted)
-    return inner.create(store, PREFIX + name, stream, 2, {"owner": "queue", SETTINGS: chosen.to_map()})
+    extra = {**annotations, "owner": "queue", SETTINGS: chosen.to_map()}
+    # Of two who make one queue of its own at once both get it; of two who make one over a stream, one is refused.
+    return inner.create(store, PREFIX + name, stream, 2, extra, exist_ok=owned)
 
 
 def _engine(store: Store, name: str, kept: StreamInfo) -> Engine:
     found = QueueSettings.from_map(kept.extra[SETTINGS])
     inner_stream = store.stream_by_id(kept.id)
     stream = store.stream_by_id(found.stream_id)
+
+    def chosen() -> QueueSettings:
+        return QueueSettings.from_map(inner_stream.annotation(SETTINGS))
 
     def info() -> StreamInfo | None:
         state = store.catalog.refresh()
@@ -225,6 +256,7 @@ def _engine(store: Store, name: str, kept: StreamInfo) -> Engine:
             stream.durability,
         )
         engine.explain = inner_stream.explain
+        engine.chosen = chosen
         engine.trimmer = Trimmer(engine, stream, lambda: inner_stream.log(COPIES), kept, store.catalog)
         return engine
 

@@ -52,10 +52,11 @@ class Engine:
         self.settings = settings
         self.attachment = attachment
         self.syncs = durability == "sync"
-        self.journal = Journal(attach, FoldedDeliveries, announce_trim)
+        self.journal = Journal(attach, lambda: FoldedDeliveries(self._reconfigure), announce_trim)
         self.source = source
         self.receiver = Receiver(name, settings, self.journal, source, self)
         self.explain: Callable[[StreamStoreError], StreamStoreError] = lambda error: error
+        self.chosen: Callable[[], QueueSettings] = lambda: settings
         self.trimmer: Trimmer
         self._parts: dict[str, Any] = {}
         self.forks = -1
@@ -70,6 +71,10 @@ class Engine:
         self._looked_us = 0
         self._bring_back_at_us = 0
         self._on_store = False  # several shards: waits are on the store's word
+
+    def _reconfigure(self) -> None:
+        """Go by what the catalog says now: another may have changed the settings. Called while events are folded."""
+        self.settings = self.receiver.settings = self.chosen()
 
     def part(self, name: str, make: Callable[[], _T]) -> _T:
         """What there is one of for all that use this engine."""

@@ -11,7 +11,7 @@ first bytes cannot be mixed up (an array's is 0x90 or above). docs/format.md has
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct, error
 from typing import Any
 
@@ -79,7 +79,11 @@ def _names(shard: int, data: bytes) -> Sequence[int]:
 
 
 class FoldedDeliveries(Deliveries):
-    """The state as a journal keeps it."""
+    """The state as a journal keeps it. `configured` is called where the queue's settings may have been changed."""
+
+    def __init__(self, configured: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self.configured = configured
 
     def fold(self, event: bytes) -> None:
         """Apply one event. FormatVersionError for one of a later version."""
@@ -127,8 +131,14 @@ def _unpaired(parts: Sequence[int]) -> list[int]:
     return [name_of(shard, position) for shard, position in zip(parts[::2], parts[1::2], strict=True)]
 
 
+def _load(state: FoldedDeliveries, source: dict[str, Any]) -> None:
+    state.load(source)
+    state.configured()  # what was said before the snapshot was not folded
+
+
 _HANDLERS: dict[str, Any] = {
-    "snapshot": FoldedDeliveries.load,
+    "snapshot": _load,
+    "configure": lambda state: state.configured(),
     "attach": FoldedDeliveries.attach,
     "pass": lambda state, shard, cursor, waiting: state.pass_by(shard, Cursor(*cursor), waiting),
     "extend": lambda state, names, deadline_us: state.extend(_unpaired(names), deadline_us),

@@ -60,7 +60,6 @@ class Queue:
         self.codec = codec
         self.engine = engine
         self.stream = store.stream_by_id(engine.settings.stream_id)
-        self.settings: QueueSettings = engine.settings
         self.heart: Heart = engine.part("heart", lambda: Heart(engine))
         self._turns: Turns = engine.part("turns", Turns)
         self._guard: Guard | None = None
@@ -68,6 +67,11 @@ class Queue:
             self._guard = engine.part("guard", lambda: Guard(engine, self.stream))
         self._scatter = self.stream.info.lineage.next_index > 1
         self._closed = False
+
+    @property
+    def settings(self) -> QueueSettings:
+        """What the queue was told when it was made, and by `configure` since."""
+        return self.engine.settings
 
     def __enter__(self) -> Queue:
         return self
@@ -182,7 +186,7 @@ class Queue:
         engine = self.engine
         if self._closed:
             raise ClosedError(f"the queue {self.name!r} is closed")
-        us = self.settings.visibility_us if visibility is None else visibility_us(visibility)
+        us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
         taken = engine.receive(1, us, engine.owner)
         if not taken:
             if not block:
@@ -202,7 +206,7 @@ class Queue:
             raise ClosedError(f"the queue {self.name!r} is closed")
         count("n", n, 1, 10_000)
         engine = self.engine
-        us = self.settings.visibility_us if visibility is None else visibility_us(visibility)
+        us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
         taken = engine.receive(n, us, engine.owner)
         if not taken:
             if not block:
@@ -345,8 +349,8 @@ class Queue:
         return attach.purge(self.engine)
 
     def configure(self, **options: Any) -> None:
-        """Change settings for every process from its next opening of the queue on: visibility, max_receive_count,
-        max_records, max_bytes, on_full, dedup_window. Durable at return.
+        """Change settings for every process: visibility and max_receive_count for what is received from now on;
+        max_records, max_bytes, on_full and dedup_window from its next opening of the queue on. Durable at return.
         """
         attach.configure(self.store, self.name, options)
 

@@ -17,7 +17,8 @@ class QueueSettings:
     """`stream_id` and `stream` say whose records it delivers; `owned`: the stream is the queue's alone.
 
     `starts` has, for shards that had records before the queue was made, where it begins: position, and records before
-    that. Durations in microseconds. 0 for `max_receive_count`, `dedup_us`, `max_records`, `max_bytes` means none.
+    that; `start` and `start_us` say what was asked for, and which time that was. Durations in microseconds. 0 for
+    `max_receive_count`, `dedup_us`, `max_records`, `max_bytes` means none.
     """
 
     stream_id: int
@@ -32,6 +33,8 @@ class QueueSettings:
     max_bytes: int = 0
     on_full: str = "block"
     starts: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    start: str = "TRIM_HORIZON"
+    start_us: int = 0
 
     @property
     def guarded(self) -> bool:
