@@ -80,7 +80,8 @@ static int take_over(const ss_lock_self *self, _Atomic uint32_t *word, uint32_t 
 {
     /* A dead owner's word changes only by another takeover, and then this exchange fails. Sleepers may be there:
      * keep the bit. */
-    return owner_dead(self, seen) && atomic_compare_exchange_strong(word, &seen, self->word | WAITERS);
+    return atomic_load(word) == seen && owner_dead(self, seen) &&
+           atomic_compare_exchange_strong(word, &seen, self->word | WAITERS);
 }
 
 ss_status ss_lock_acquire(const ss_lock_self *self, _Atomic uint32_t *word, int *taken_over)
@@ -100,12 +101,14 @@ ss_status ss_lock_acquire(const ss_lock_self *self, _Atomic uint32_t *word, int 
         if (!(seen & WAITERS) && !atomic_compare_exchange_strong(word, &seen, seen | WAITERS))
             continue;
         ss_status status = ss_wait_sleep(word, seen | WAITERS, TAKEOVER_AFTER_US);
-        if (status == SS_INTERRUPTED)
-            return status;
-        if (status == SS_TIMEOUT && take_over(self, word, seen | WAITERS)) {
+        /* However the sleep ended: signals that come faster than the timeout would else keep a dead owner's lock for
+         * good. */
+        if (take_over(self, word, seen | WAITERS)) {
             *taken_over = 1;
             return SS_OK;
         }
+        if (status == SS_INTERRUPTED)
+            return status;
     }
 }
 

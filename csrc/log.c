@@ -228,6 +228,25 @@ static int orphaned(const ss_log *log)
            ss_wait_monotonic_us() - atomic_load(&entry->sync_started_us) > 2 * SS_WAIT_BOUND_US;
 }
 
+/* Whether that suffix has stood still for half a second, in which a writer alive would have synced it. Counted over
+ * sleeps and waits: what wakes a waiter more often than that (a store that opens and closes) must not keep a dead
+ * writer's record from it. Waiters of one log share the two words; a race between them costs one needless sync. */
+static int abandoned(ss_log *log)
+{
+    uint64_t durable = atomic_load(&log->entry->durable), now = ss_wait_monotonic_us();
+    if (!orphaned(log)) {
+        atomic_store_explicit(&log->doubt_since_us, 0, memory_order_relaxed);
+        return 0;
+    }
+    uint64_t since = atomic_load_explicit(&log->doubt_since_us, memory_order_relaxed);
+    if (since == 0 || atomic_load_explicit(&log->doubt_durable, memory_order_relaxed) != durable) {
+        atomic_store_explicit(&log->doubt_durable, durable, memory_order_relaxed);
+        atomic_store_explicit(&log->doubt_since_us, now, memory_order_relaxed);
+        return 0;
+    }
+    return now - since >= SS_WAIT_BOUND_US;
+}
+
 /* One look at the log for a waiter: SS_OK ends the wait. */
 static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, int endless)
 {
@@ -247,17 +266,15 @@ static ss_status wait_once(ss_log *log, uint64_t position, uint64_t deadline, in
     uint64_t now = ss_wait_monotonic_us();
     if (!endless && now >= deadline)
         return SS_TIMEOUT;
+    if (abandoned(log)) {
+        /* A writer may have died between publish and sync: any live process syncs its suffix. */
+        status = ss_log_sync_to(log, atomic_load(&entry->tail), 0);
+        return status == SS_OK ? SS_WOULD_BLOCK : status;
+    }
     int64_t left = endless || deadline - now > SS_WAIT_BOUND_US ? SS_WAIT_BOUND_US : (int64_t)(deadline - now);
     status = ss_wait_sleep(&entry->tail_event, seen, left);
-    if (status == SS_TIMEOUT) {
-        /* Half a second of silence: a writer may have died between publish and sync. Any live process syncs its
-         * suffix. */
-        if (orphaned(log)) {
-            status = ss_log_sync_to(log, atomic_load(&entry->tail), 0);
-            return status == SS_OK ? SS_WOULD_BLOCK : status;
-        }
+    if (status == SS_TIMEOUT)
         return SS_WOULD_BLOCK;
-    }
     /* Woken: by a publish, or by ss_log_wake so that the caller looks whether it was closed. */
     return status == SS_OK && ss_log_visible(log) <= position && atomic_load(&entry->tail_event) == seen
                ? SS_WOULD_BLOCK

@@ -73,8 +73,9 @@ struct ss_log {
     char directory[48];
 
     /* guarded by entry->lock */
-    ss_segment *writer;          /* a reference; NULL or stale where another process rolled */
-    _Atomic int waits_short;     /* the last wait ended soon: spin a little before the next sleep */
+    ss_segment *writer;                             /* a reference; NULL or stale where another process rolled */
+    _Atomic uint64_t doubt_durable, doubt_since_us; /* since when waiters see the log stand unsynced there */
+    _Atomic int waits_short;                        /* the last wait ended soon: spin a little before the next sleep */
     _Atomic int prepare_pending; /* the preparer was asked and has not come by yet (guarded by nothing) */
 
     /* guarded by table_mutex: the live segments this process knows, by ordinal and base, strictly increasing in both */

@@ -149,22 +149,23 @@ static ss_status sync_round(ss_log *log, uint64_t limit)
     return SS_OK;
 }
 
-/* Sleep until the round under way ends, or its owner proves dead. */
+/* Sleep until the round under way ends, or its owner proves dead. The owner is looked at however the sleep ended: every
+ * store that opens or closes wakes all sleepers, and where that happens more often than the timeout no sleep would ever
+ * see it. */
 static ss_status wait_round(ss_log *log, uint64_t end, int *taken_over)
 {
     ss_control_entry *entry = log->entry;
     uint32_t seen = ss_wait_event_read(&entry->durable_event);
     if (!ss_wait_event_announce(&entry->durable_event, &seen))
         return SS_WOULD_BLOCK;
-    if (atomic_load(&entry->durable) >= end || atomic_load(&entry->sync_lock) == 0 ||
-        atomic_load(&log->store->closing) == SS_STORE_CLOSING)
+    uint32_t leader = atomic_load(&entry->sync_lock);
+    if (atomic_load(&entry->durable) >= end || leader == 0 || atomic_load(&log->store->closing) == SS_STORE_CLOSING)
         return SS_WOULD_BLOCK; /* after the announcement: either we see the release or its signal sees us */
-    ss_status status = ss_wait_sleep(&entry->durable_event, seen, SS_WAIT_BOUND_US / 5);
-    if (status == SS_INTERRUPTED)
-        return status;
-    if (status == SS_TIMEOUT)
-        return ss_lock_try_or_take_over(&log->store->self, &entry->sync_lock, taken_over);
-    return SS_WOULD_BLOCK;
+    ss_status slept = ss_wait_sleep(&entry->durable_event, seen, SS_WAIT_BOUND_US / 5);
+    if (atomic_load(&entry->durable) < end && atomic_load(&entry->sync_lock) == leader &&
+        ss_lock_try_or_take_over(&log->store->self, &entry->sync_lock, taken_over) == SS_OK)
+        return SS_OK;
+    return slept == SS_INTERRUPTED ? slept : SS_WOULD_BLOCK;
 }
 
 ss_status ss_log_sync_to(ss_log *log, uint64_t end, int exact)

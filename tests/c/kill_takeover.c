@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "scratch.h"
 #include "streamstore.h"
@@ -14,13 +15,17 @@ static ss_store *open_store(int flags)
     return store;
 }
 
-static ss_log *open_log(ss_store *store)
+static ss_log *open_log_as(ss_store *store, int durability)
 {
     ss_log *log = NULL;
-    ss_log_options options = {
-        .durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    ss_log_options options = {.durability = durability, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
     CHECK_EQUAL(ss_store_log(store, 1, 0, &options, &log), SS_OK);
     return log;
+}
+
+static ss_log *open_log(ss_store *store)
+{
+    return open_log_as(store, SS_DURABILITY_PROCESS);
 }
 
 static ss_status put(ss_log *log, int flags)
@@ -120,8 +125,68 @@ static void check_roll(const char *point)
     scratch_remove();
 }
 
+/* A neighbour whose work is to open and close the store (a command in a loop, a supervisor that looks at the queue)
+ * wakes every sleeper each time, far more often than a sleep for proof of death would last. */
+static pid_t start_neighbour(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        for (;;) {
+            ss_store *store = open_store(0);
+            ss_log_state state;
+            ss_log_state_get(open_log_as(store, SS_DURABILITY_SYNC), &state);
+            ss_store_close(store);
+            ss_store_free(store);
+            usleep(10000);
+        }
+    }
+    return child;
+}
+
+/* Four workers slept for good: the leader of a sync round had been killed, and a supervisor's opens and closes woke
+ * them before any of them had slept long enough to ask whether the leader lived. */
+static void check_round_of_the_dead(const char *point, int reader)
+{
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log_as(store, SS_DURABILITY_SYNC);
+    uint64_t before = state_of(log).tail;
+    pid_t child = fork();
+    if (child == 0) {
+        ss_store *own = open_store(0);
+        setenv("STREAMSTORE_KILLPOINT", point, 1);
+        ss_log *its = open_log_as(own, SS_DURABILITY_SYNC);
+        put(its, 0);
+        ss_log_sync(its, 0);
+        _exit(1);
+    }
+    int how = 0;
+    waitpid(child, &how, 0);
+    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    pid_t neighbour = start_neighbour();
+    alarm(20); /* what this guards against is a sleep without end */
+    if (reader) {
+        while (state_of(log).visible == before)
+            ss_log_wait(log, before, -1);
+    } else {
+        CHECK_EQUAL(put(log, 0), SS_OK);
+        CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+        CHECK_EQUAL(state_of(log).record_count, 2);
+    }
+    alarm(0);
+    CHECK_EQUAL(state_of(log).durable, state_of(log).tail);
+    kill(neighbour, SIGKILL);
+    waitpid(neighbour, NULL, 0);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
 int main(void)
 {
+    check_round_of_the_dead("sync-marked:1", 0);
+    check_round_of_the_dead("sync-done:1", 0);
+    check_round_of_the_dead("append-published:1", 1);
     check_close("marker-published:1");
     check_close("append-published:1");
     check_close("append-unlocked:1");

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -170,6 +171,33 @@ static void check_the_dead(void)
     scratch_remove();
 }
 
+static void no_more(int number)
+{
+    (void)number;
+}
+
+/* A profiler's timer cuts every sleep short, long before it would have lasted until the question whether the owner
+ * lives: the question is asked all the same. */
+static void check_the_dead_under_signals(void)
+{
+    fresh();
+    ss_lock_self self = attach();
+    end(child_with_lock());
+    struct sigaction action = {.sa_handler = no_more};
+    struct itimerval every = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}}, never = {{0}, {0}};
+    CHECK_EQUAL(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQUAL(setitimer(ITIMER_REAL, &every, NULL), 0);
+    ss_status status = SS_INTERRUPTED;
+    int taken_over = 0;
+    for (int look = 0; look < 1000 && status == SS_INTERRUPTED; look++)
+        status = ss_lock_acquire(&self, &shared->word, &taken_over);
+    CHECK_EQUAL(setitimer(ITIMER_REAL, &never, NULL), 0);
+    CHECK_EQUAL(status, SS_OK);
+    CHECK_EQUAL(taken_over, 1);
+    detach(&self);
+    scratch_remove();
+}
+
 /* A stopped process is alive: whoever wants its lock waits, however long, and gets it when it is let go. */
 static void check_the_stopped(void)
 {
@@ -259,6 +287,7 @@ int main(void)
     check_generations_wrap();
     check_exclusion();
     check_the_dead();
+    check_the_dead_under_signals();
     check_the_stopped();
     check_damaged_words();
     check_many();
