@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_read_ns, _BOOT = time.clock_gettime_ns, time.CLOCK_BOOTTIME
 
 
 def now_us() -> int:
@@ -64,7 +65,7 @@ def monotonic_us() -> int:
 
 def boot_us() -> int:
     """Microseconds of the clock that starts at boot and runs on while the machine sleeps."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    return _read_ns(_BOOT) // 1000
 
 
 def boot_id() -> str:

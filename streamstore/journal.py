@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from streamstore import limits, native
 from streamstore.errors import TailMismatchError, TrimmedError
@@ -82,17 +82,21 @@ class Journal(Generic[F]):
                 self.tail = position if position > self.tail else seen
         return True
 
-    def append(self, event: bytes) -> bool:
+    def append(self, event: bytes, fold: Callable[..., object] | None = None, *values: Any) -> bool:
         """Publish and fold an event; False, with what came in between folded, where it was decided from an old state.
 
-        Raises StoreFullError, StaleHandleError, ClosedError, ReadOnlyError; nothing was published then.
+        With `fold`, a method of the state, `fold(*values)` does what folding the event would, and sooner. Raises
+        StoreFullError, StaleHandleError, ClosedError, ReadOnlyError; nothing was published then.
         """
         tail = (self.log or self.open()).append_event(event, self.tail)
         if not tail:
             self.refresh()
             return False
         self.tail = tail
-        self.state.fold(event)
+        if fold is None:
+            self.state.fold(event)
+        else:
+            fold(*values)
         if tail > self._look_at:
             self._roll_if_long()
         return True

@@ -209,3 +209,24 @@ def test_a_bound_holds_for_two_producers(tmp_path):
             with pytest.raises(std.Full):
                 queue.put_nowait(5, id="5")
         assert first.qsize() == 5
+
+
+def test_who_decided_and_who_followed_have_the_same_state(tmp_path):
+    """What is done at once where an event was made is what folding it does."""
+    with streamstore.open(tmp_path / "s") as one, streamstore.open(tmp_path / "s") as two:
+        queue, follower = one.queue("jobs"), two.queue("jobs")
+        kept = []
+        for number in range(60):
+            queue.put(number)
+            message = queue.get(visibility=10 + number)
+            if number % 3:
+                message.ack()
+            else:
+                kept.append(message)
+            if number == 30:
+                kept.pop(0).nack()
+        assert follower.stats() == queue.stats()
+        states = [item.engine.journal.state for item in (queue, follower)]
+        assert states[0].to_map() == states[1].to_map()
+        assert (states[0].owners, states[0].in_flight) == (states[1].owners, states[1].in_flight)
+        assert set(states[0].live) == {message.name for message in kept}

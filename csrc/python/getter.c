@@ -1,5 +1,6 @@
-/* _hot.get(): the record at one place of a log. A frame of usual size is copied to the stack and checked there, so that
- * the Record's chunk is made once, of the frame's very size; a longer one goes right into its chunk. */
+/* _hot.get() and _hot.next(): the record at one place of a log. A frame of usual size is copied to the stack and
+ * checked there, so that the Record's chunk is made once, of the frame's very size; a longer one goes right into its
+ * chunk. */
 #include "getter.h"
 
 #include "arguments.h"
@@ -8,7 +9,7 @@
 
 #define STACK_FRAME_SIZE 4096
 
-enum { LOG, SHARD_INDEX, SHARD_ID, POSITION, EPOCH, COUNT };
+enum { LOG, SHARD_INDEX, SHARD_ID, POSITION, NEXT_COUNT, EPOCH = NEXT_COUNT, COUNT };
 
 typedef struct {
     ss_hot_state *state;
@@ -25,8 +26,7 @@ static int take_arguments(PyObject *const *values, getting *g)
     void *log;
     if (ss_arguments_pointer(values[LOG], "log", &log) < 0 ||
         ss_arguments_u64(values[SHARD_INDEX], "shard_index", UINT32_MAX, &index) < 0 ||
-        ss_arguments_u64(values[POSITION], "position", UINT64_MAX, &g->request.position) < 0 ||
-        ss_arguments_u64(values[EPOCH], "epoch", UINT64_MAX, &g->request.epoch) < 0)
+        ss_arguments_u64(values[POSITION], "position", UINT64_MAX, &g->request.position) < 0)
         return -1;
     if (log == NULL) {
         PyErr_SetString(PyExc_ValueError, "log must not be 0");
@@ -64,6 +64,12 @@ static int get_large(getting *g)
     return call(g, (uint8_t *)PyBytes_AsString(g->origin.chunk), size);
 }
 
+/* 0 with the outcome in g->status, -1 with an exception. */
+static int get_any(getting *g)
+{
+    return get_small(g) < 0 || (ss_status_code(g->status) == SS_SMALL && get_large(g) < 0) ? -1 : 0;
+}
+
 static PyObject *answer(getting *g)
 {
     if (g->status == SS_OK && g->record.epoch == g->request.epoch)
@@ -82,9 +88,24 @@ PyObject *ss_getter_get(PyObject *module, PyObject *const *args, Py_ssize_t arg_
     getting g = {.state = PyModule_GetState(module)};
     if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(g.state) < 0)
         return NULL;
-    if (take_arguments(values, &g) == 0 && get_small(&g) == 0 &&
-        (ss_status_code(g.status) != SS_SMALL || get_large(&g) == 0))
+    if (take_arguments(values, &g) == 0 &&
+        ss_arguments_u64(values[EPOCH], "epoch", UINT64_MAX, &g.request.epoch) == 0 && get_any(&g) == 0)
         record = answer(&g);
+    Py_XDECREF(g.origin.chunk);
+    Py_XDECREF(g.origin.shard_id);
+    return record;
+}
+
+PyObject *ss_getter_next(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
+{
+    static const char *const parameters[] = {"log", "shard_index", "shard_id", "position", NULL};
+    static const ss_arguments_signature signature = {"next", parameters, NEXT_COUNT, NEXT_COUNT};
+    PyObject *values[NEXT_COUNT], *record = NULL;
+    getting g = {.state = PyModule_GetState(module)};
+    if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(g.state) < 0)
+        return NULL;
+    if (take_arguments(values, &g) == 0 && get_any(&g) == 0)
+        record = g.status == SS_OK ? ss_record_object_new(g.state, &g.origin, &g.record) : Py_NewRef(Py_None);
     Py_XDECREF(g.origin.chunk);
     Py_XDECREF(g.origin.shard_id);
     return record;

@@ -127,6 +127,9 @@ static PyMethodDef methods[] = {
                "its parts.")},
     {"make_put_results", ss_put_results_make, METH_O,
      PyDoc_STR("make_put_results($module, items, /)\n--\n\nPutResults from a tuple of PutResult.")},
+    {"next", SS_HOT_FASTCALL(ss_getter_next), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("next($module, log, shard_index, shard_id, position)\n--\n\nThe Record that begins there, or None where "
+               "that is\nnot to be had, for any reason: `read` tells which.")},
     {"open_record", SS_HOT_FASTCALL(ss_sealed_record_open), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("open_record($module, record, plain)\n--\n\nThe encrypted Record with its attributes, key and data in "
                "plain.")},

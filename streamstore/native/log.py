@@ -10,6 +10,7 @@ from streamstore._core import ffi, lib
 from streamstore._hot import Record
 from streamstore._hot import append as append_event
 from streamstore._hot import get as get_record
+from streamstore._hot import next as next_record
 from streamstore._hot import read as read_chunk
 from streamstore.native.border import (
     CORRUPT,
@@ -130,6 +131,11 @@ class Log:
         """What `read` gives of all that the log holds, also of what retention hides."""
         result = Log.fetch(self, position, end, limit, buffer_size)
         return self._opened(*result[:7]) if result[7] else result[:7]
+
+    def next_held(self, position: int) -> Record | None:
+        """The record that begins there, also where retention hides it; None where `read_held` has more to say."""
+        record = next_record(self.address, self.shard_index, self.shard_id, position)
+        return record if record is None or not record.seal_offset else None
 
     def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
         """What `read` gives, with encrypted records as they are stored; the last item says that there are such."""

@@ -20,6 +20,8 @@ class Codec(NamedTuple):
 
 
 def _to_bytes(body: Any) -> bytes:
+    if type(body) is bytes:
+        return body
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise InvalidTypeError(f"a queue with codec 'bytes' takes bytes, not {type(body).__name__}")
     return bytes(body)

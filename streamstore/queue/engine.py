@@ -141,23 +141,20 @@ class Engine:
         Raises CorruptRangeError once where records are damaged; the next call goes on behind them.
         """
         try:
-            return self._receive(limit, visibility_us, owner)
+            with self.journal.lock:
+                owners = (self.journal.state if self._attached else self.state()).owners
+                if owners and (len(owners) > 1 or self._owner not in owners):
+                    # What a dead process held does not wait until there is nothing new.
+                    now_us = clock.boot_us()
+                    if now_us >= self._bring_back_at_us:
+                        self._bring_back_at_us = now_us + LOOK_US
+                        self.bring_back()
+                taken = self.receiver.receive(limit, visibility_us, owner)
+                if not taken and self.bring_back():
+                    taken = self.receiver.receive(limit, visibility_us, owner)
+                return taken
         except _GONE as error:
             raise self.explain(error) from None
-
-    def _receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
-        with self.journal.lock:
-            state = self.state()
-            if len(state.owners) > 1 or (state.owners and self._owner not in state.owners):
-                # What a dead process held does not wait until there is nothing new.
-                now_us = clock.boot_us()
-                if now_us >= self._bring_back_at_us:
-                    self._bring_back_at_us = now_us + LOOK_US
-                    self.bring_back()
-            taken = self.receiver.receive(limit, visibility_us, owner)
-            if not taken and self.bring_back():
-                taken = self.receiver.receive(limit, visibility_us, owner)
-            return taken
 
     def fetch(self, name: int) -> Record | None:
         """The record of a message, wherever it stands; None where retention took it. The caller holds the lock."""
@@ -197,13 +194,14 @@ class Engine:
         journal = self.journal
         try:
             with journal.lock:
-                state = self.state()
+                state = journal.state if self._attached else self.state()
                 while True:
                     delivery = state.live.get(name)
                     if delivery is None or delivery.number != number:
                         self._check_gone(state, name, delivery is not None)
                         break
-                    if journal.append(events.acknowledge_one(name >> 64, name & POSITION_MASK)):
+                    event = events.acknowledge_one(name >> 64, name & POSITION_MASK)
+                    if journal.append(event, state.acknowledge_one, name):
                         break
                     state = journal.state
                 tail = journal.tail

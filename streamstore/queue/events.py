@@ -92,7 +92,7 @@ class FoldedDeliveries(Deliveries):
             if kind == ACK:
                 if len(event) == _ACK_ONE.size:
                     _, _, _, shard, position = _ACK_ONE.unpack(event)
-                    self.acknowledge((name_of(shard, position),))
+                    self.acknowledge_one(name_of(shard, position))
                 else:
                     self.acknowledge(_names(_ack.unpack_from(event)[3], event[8:]))
             elif kind == RECEIVE:

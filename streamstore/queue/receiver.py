@@ -22,6 +22,7 @@ from streamstore.queue.state import Cursor, position_of, shard_of
 
 _log = logging.getLogger("streamstore")
 _PASSED_TOGETHER = 64
+_make = tuple.__new__
 Taken = tuple[Record, int, int, int, int]
 """One delivery as it is handed out: (record, name, number, receives, time of the first in µs)"""
 
@@ -62,21 +63,19 @@ class Receiver:
         not that simple.
         """
         now_us = clock.boot_us()
-        if state.ready or state.is_due(now_us):
+        if not state.is_quiet(now_us) or (ahead := self.source.only(state.cursors)) is None:
             return None
-        shards = self.source.active(state.cursors)
-        if len(shards) != 1:
+        record = ahead.next()
+        if record is None or record.attribute_block:
             return None
-        shard = shards[0]
-        cursor = state.cursors.get(shard)
-        if cursor is None or (record := self.source.next(shard, cursor.position)) is None or record.attribute_block:
+        shard, position = ahead.shard, record.position
+        name = shard << 64 | position
+        behind: Cursor = _make(Cursor, (record.next_position, record.ordinal, position, record.epoch))
+        event = events.receive_one(shard, position, behind, now_us, visibility_us, owner)
+        if not self.journal.append(event, state.receive_one, shard, name, behind, now_us, visibility_us, owner):
             return None
-        position = record.position
-        behind = Cursor(record.next_position, record.ordinal, position, record.epoch)
-        if not self.journal.append(events.receive_one(shard, position, behind, now_us, visibility_us, owner)):
-            return None
-        self.source.advance(shard, 1)
-        return record, shard << 64 | position, state.number, 1, now_us + state.wall_offset_us
+        ahead.take(record)
+        return record, name, state.number, 1, now_us + state.wall_offset_us
 
     def _receive(self, state: FoldedDeliveries, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         now_us = clock.boot_us()

@@ -36,13 +36,17 @@ class Damaged(Exception):
         self.shard, self.end, self.cause = shard, end, cause
 
 
-class _Ahead:
+class Ahead:
     """Records of one shard from position `at` on that nobody has taken yet: records[begin:]."""
 
-    __slots__ = ("at", "begin", "buffer_size", "log", "looked_to", "read", "records")
+    __slots__ = ("at", "begin", "buffer_size", "count_max", "forever", "log", "looked_to", "read", "records", "shard")
 
     def __init__(self, log: native.Log, at: int, forever: bool) -> None:
         self.log = log
+        self.shard = log.shard_index
+        self.forever = forever
+        # What was read ahead could be past retention by the time it is taken.
+        self.count_max = _RECORDS_AHEAD if forever else 1
         # Where nothing expires, nothing has to be compared with a horizon.
         self.read = log.read_held if forever else log.read
         self.at = at
@@ -62,6 +66,24 @@ class _Ahead:
         self.begin = begin
         self.at = position
 
+    def next(self) -> Record | None:
+        """The record that comes next, where it was read or can be read simply; `peek` tells why not."""
+        if self.begin < len(self.records):
+            return self.records[self.begin]
+        if self.forever and (record := self.log.next_held(self.at)) is not None:
+            return record
+        found, following, _, _, status, _, _ = self.read(self.at, 0, self.count_max, self.buffer_size)
+        if status or not found:
+            return None
+        self.records, self.begin, self.looked_to = found, 0, following
+        return found[0]
+
+    def take(self, record: Record) -> None:
+        """What `next` gave was taken."""
+        if self.begin < len(self.records):
+            self.begin += 1
+        self.at = record.next_position
+
 
 class Source:
     """The stream of a queue, as its engine reads it. Callers hold the engine's lock."""
@@ -76,15 +98,13 @@ class Source:
     ) -> None:
         self._stream = stream
         self._forever = forever
-        # What was read ahead could be past retention by the time it is taken.
-        self._ahead_max = _RECORDS_AHEAD if forever else 1
         self.info = info
         self._starts = starts
         self.forget()
 
     def forget(self) -> None:
         """Begin anew: in a forked child."""
-        self._ahead: dict[int, _Ahead] = {}
+        self._ahead: dict[int, Ahead] = {}
         self._active: list[int] | None = None
         self._drained: set[int] = set()
 
@@ -141,7 +161,7 @@ class Source:
         """
         ahead = self._ahead.get(shard)
         if ahead is None:
-            ahead = self._ahead[shard] = _Ahead(self.log(shard), cursor.position, self._forever)
+            ahead = self._ahead[shard] = Ahead(self.log(shard), cursor.position, self._forever)
         elif ahead.at != cursor.position:
             ahead.align(cursor.position)
         begin = ahead.begin
@@ -150,26 +170,22 @@ class Source:
             begin = ahead.begin
         return ahead.records[begin : begin + limit]
 
-    def next(self, shard: int, position: int) -> Record | None:
-        """The record that comes next in a shard whose cursor stands at `position`, where it was read or can be read
-        simply; `peek` tells why not.
+    def only(self, cursors: Mapping[int, Cursor]) -> Ahead | None:
+        """What is read ahead of the only shard there is to read, where it stands at the cursor; None where it is not
+        that simple.
         """
-        ahead = self._ahead.get(shard)
-        if ahead is None or ahead.at != position:
+        shards = self._active or self.active(cursors)
+        if len(shards) != 1:
             return None
-        if ahead.begin >= len(ahead.records):
-            start = ahead.at if ahead.begin == 0 else ahead.records[-1].next_position
-            found, following, _, _, status, _, _ = ahead.read(start, 0, self._ahead_max, ahead.buffer_size)
-            if status or not found:
-                return None
-            ahead.records, ahead.begin, ahead.looked_to = found, 0, following
-        return ahead.records[ahead.begin]
+        shard = shards[0]
+        cursor, ahead = cursors.get(shard), self._ahead.get(shard)
+        return ahead if cursor is not None and ahead is not None and ahead.at == cursor.position else None
 
-    def _read_on(self, shard: int, ahead: _Ahead, limit: int) -> None:
+    def _read_on(self, shard: int, ahead: Ahead, limit: int) -> None:
         rest = ahead.records[ahead.begin :]
         while len(rest) < limit:
             position = rest[-1].next_position if rest else ahead.at
-            want = max(limit - len(rest), self._ahead_max)
+            want = max(limit - len(rest), ahead.count_max)
             records, following, seen, ended, status, begin, end = ahead.read(position, 0, want, ahead.buffer_size)
             rest += records
             if status and not rest:

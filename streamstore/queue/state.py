@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 IN_FLIGHT, WAITING = 0, 1
 POSITION_MASK = (1 << 64) - 1
 _HEAP_SLACK = 64
+_make = tuple.__new__  # of a named tuple, at less than half the price of its own
 
 
 class Cursor(NamedTuple):
@@ -154,10 +155,7 @@ class Deliveries:
         if delivery.status == IN_FLIGHT:
             self.in_flight -= 1
             if owner := delivery.owner:
-                if self.owners[owner] == 1:
-                    del self.owners[owner]
-                else:
-                    self.owners[owner] -= 1
+                self._disown(owner)
         if self.ready:
             self.ready.pop(name, None)
         if delivery.key:
@@ -195,7 +193,8 @@ class Deliveries:
         self.number = number = self.number + 1
         self.totals["received"] += 1
         deadline_us = now_us + visibility_us
-        self.live[name] = Delivery(number, 1, deadline_us, now_us + self.wall_offset_us, owner, IN_FLIGHT, 0)
+        values = (number, 1, deadline_us, now_us + self.wall_offset_us, owner, IN_FLIGHT, 0)
+        self.live[name] = _make(Delivery, values)
         self.in_flight += 1
         if owner:
             self.owners[owner] = self.owners.get(owner, 0) + 1
@@ -222,6 +221,26 @@ class Deliveries:
                 self._enter(
                     Delivery(self.number, old.receives + 1, deadline_us, first_us, owner, IN_FLIGHT, old.key), (name,)
                 )
+
+    def acknowledge_one(self, name: int) -> None:
+        """`acknowledge` of one message."""
+        if self.ready or self.keys or self.moved:
+            self.acknowledge((name,))
+            return
+        delivery = self.live.pop(name, None)
+        if delivery is None:
+            return
+        self.totals["acknowledged"] += 1
+        if delivery.status == IN_FLIGHT:
+            self.in_flight -= 1
+            if owner := delivery.owner:
+                self._disown(owner)
+
+    def _disown(self, owner: int) -> None:
+        if left := self.owners[owner] - 1:
+            self.owners[owner] = left
+        else:
+            del self.owners[owner]
 
     def acknowledge(self, names: Iterable[int]) -> None:
         if self.ready or self.keys or self.moved:
@@ -360,9 +379,9 @@ class Deliveries:
                     self._make_ready(name, delivery)
         return bool(self.ready)
 
-    def is_due(self, now_us: int) -> bool:
-        """Has a deadline passed since `due` was asked last?"""
-        return bool(self._due) and self._due[0][0] <= now_us
+    def is_quiet(self, now_us: int) -> bool:
+        """Is there nothing to be delivered again, and has no deadline passed since `due` was asked last?"""
+        return not self.ready and (not self._due or self._due[0][0] > now_us)
 
     def _make_ready(self, name: int, delivery: Delivery) -> None:
         self.ready[name] = delivery
