@@ -1,4 +1,5 @@
 /* The table through which the _hot extension reaches the core, so that both use one copy of it. */
+#include "aggregate.h"
 #include "streamstore.h"
 
 static const ss_function_table table = {
@@ -11,6 +12,7 @@ static const ss_function_table table = {
     .ranges_route = ss_ranges_route,
     .ranges_route_keys = ss_ranges_route_keys,
     .ranges_hash = ss_ranges_hash,
+    .aggregates = &ss_aggregate_functions,
 };
 
 const void *ss_functions(void)

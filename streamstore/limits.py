@@ -33,6 +33,11 @@ PARTITION_KEY_CHARACTERS_MAX = 256
 ATTRIBUTES_SIZE_MAX = 4 * KIB
 HASH_KEY_END = 1 << 128
 
+# Aggregates (checked by `aggregation`): the Kinesis record that carries one, and in `csrc/aggregate.h` what is taken
+# for one.
+AGGREGATE_SIZE_MIN = 64
+AGGREGATE_SIZE_MAX = 10 * MIB
+
 # Reading: one chunk is what a single call into C copies and verifies.
 READ_CHUNK_SIZE = 256 * KIB
 READ_CHUNK_RECORDS = 10_000

@@ -29,7 +29,12 @@ def uniform_range(count: int, index: int) -> HashRange:
 
 def hash_key(partition_key: str) -> int:
     """The MD5 of the key's UTF-8 bytes as a 128-bit number."""
-    return int.from_bytes(hashlib.md5(partition_key.encode(), usedforsecurity=False).digest(), "big")
+    return hash_key_of_bytes(partition_key.encode())
+
+
+def hash_key_of_bytes(partition_key: bytes) -> int:
+    """The same for a key that is no text."""
+    return int.from_bytes(hashlib.md5(partition_key, usedforsecurity=False).digest(), "big")
 
 
 def route(ranges: Sequence[HashRange], key: int) -> int:

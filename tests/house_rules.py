@@ -26,7 +26,7 @@ LEVELS: dict[str, float] = {
     "routing": 1,
     "iterators": 1,
     "retention": 1,
-    "aggregation": 1,
+    "aggregation": 1.1,
     "attributes": 1,
     "arrow": 1.5,
     "lineage": 1.4,  # the shards of one stream as a value
@@ -97,7 +97,7 @@ C_MODULE_IMPORTER = "native"
 # goes with `log.c`), and the groups whose headers they may include besides their own.
 C_GROUPS: dict[str, tuple[set[str], set[str]]] = {
     "interface": ({"status", "streamstore"}, set()),
-    "bytes": ({"md5", "xxh3", "lz4", "ranges", "format", "record", "columns"}, {"interface"}),
+    "bytes": ({"md5", "xxh3", "lz4", "ranges", "format", "record", "columns", "aggregate"}, {"interface"}),
     "system": ({"file", "wait", "killpoint"}, {"interface"}),
     "parts": (
         {"lock", "control", "manifest", "reserve", "segment", "packed", "scan"},

@@ -112,6 +112,57 @@ static int refuse_size(const ss_arguments_rules *rules, size_t data_size, size_t
                   data_size + key_size, data_size, key_size, (unsigned long long)rules->record_size_max);
 }
 
+PyObject *ss_arguments_sequence(const ss_hot_state *state, PyObject *entries)
+{
+    if (PyList_Check(entries) || PyTuple_Check(entries))
+        return PySequence_Tuple(entries);
+    PyObject *iterator = PyObject_GetIter(entries);
+    if (iterator == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Clear();
+            PyErr_Format(state->error_type, "a sequence is wanted, not %R", (PyObject *)Py_TYPE(entries));
+        }
+        return NULL;
+    }
+    PyObject *tuple = PySequence_Tuple(iterator);
+    Py_DECREF(iterator);
+    return tuple;
+}
+
+int ss_arguments_split(const ss_arguments_rules *rules, PyObject *entry, Py_ssize_t items_max, PyObject **kept,
+                       ss_arguments_parts *parts)
+{
+    if (PyList_Check(entry)) {
+        if (*kept == NULL && (*kept = PyList_New(0)) == NULL)
+            return -1;
+        PyObject *copy = PyList_AsTuple(entry);
+        if (copy == NULL)
+            return -1;
+        int appended = PyList_Append(*kept, copy);
+        Py_DECREF(copy);
+        if (appended < 0)
+            return -1;
+        entry = copy;
+    } else if (!PyTuple_Check(entry)) {
+        PyErr_Format(rules->state->error_type,
+                     "entry %zd: must be a tuple (data, partition_key[, explicit_hash_key]), not %R", rules->index,
+                     (PyObject *)Py_TYPE(entry));
+        return -1;
+    }
+    Py_ssize_t size = PyTuple_Size(entry);
+    if (size < 2 || size > items_max) {
+        PyErr_Format(rules->state->error_argument,
+                     "entry %zd: has %zd items; (data, partition_key[, explicit_hash_key]) is wanted", rules->index,
+                     size);
+        return -1;
+    }
+    parts->data = PyTuple_GetItem(entry, 0);
+    parts->partition_key = PyTuple_GetItem(entry, 1);
+    parts->explicit_hash_key = size >= 3 ? PyTuple_GetItem(entry, 2) : NULL;
+    parts->attribute_block = NULL;
+    return 0;
+}
+
 /* How many bytes a copy would take, before it is made. */
 static int buffer_size(PyObject *data, size_t *size)
 {

@@ -35,6 +35,12 @@ typedef struct {
     PyObject *attribute_block;
 } ss_arguments_parts;
 
+/* Any iterable as a tuple of our own, or NULL with the error raised. */
+PyObject *ss_arguments_sequence(const ss_hot_state *state, PyObject *entries);
+/* The parts of an entry of 2 to `items_max` items (what is behind the third is the caller's own), borrowed from it or,
+ * where it can change, from a copy in *kept. 0, or -1 with the error raised. */
+int ss_arguments_split(const ss_arguments_rules *rules, PyObject *entry, Py_ssize_t items_max, PyObject **kept,
+                       ss_arguments_parts *parts);
 /* Fill *entry with pointers into the parts, which must outlive it. Copies of mutable data are appended to the list
  * *kept, made when needed. 0, or -1 with the error raised. */
 int ss_arguments_entry(const ss_arguments_rules *rules, const ss_arguments_parts *parts, PyObject **kept,

@@ -21,12 +21,15 @@ enum {
     PARTITION_KEY,
     HASH_KEY,
     ATTRIBUTES,
+    PART,
+    PART_COUNT,
     COUNT
 };
 
-static const char *const names_of[] = {"shard_id",      "shard_index",       "epoch",           "position",
-                                       "next_position", "ordinal",           "arrival_us",      "data",
-                                       "partition_key", "explicit_hash_key", "attribute_block", NULL};
+static const char *const names_of[] = {
+    "shard_id",          "shard_index", "epoch",         "position",          "next_position",   "ordinal",
+    "arrival_us",        "data",        "partition_key", "explicit_hash_key", "attribute_block", "sub_sequence_number",
+    "user_record_count", NULL};
 static const ss_arguments_signature signature = {"make_record", names_of, HASH_KEY, COUNT};
 
 static int take_numbers(PyObject *const *values, ss_record *fields, uint32_t *shard_index)
@@ -111,7 +114,11 @@ PyObject *ss_make_record(PyObject *module, PyObject *const *args, Py_ssize_t arg
     ss_hot_state *state = PyModule_GetState(module);
     ss_record fields = {.type = SS_FRAME_DATA};
     ss_record_object_origin origin = {0};
-    if (take_numbers(values, &fields, &origin.shard_index) < 0 || take_hash_key(state, values[HASH_KEY], &fields) < 0)
+    uint64_t part = 0, part_count = 0;
+    if (take_numbers(values, &fields, &origin.shard_index) < 0 || take_hash_key(state, values[HASH_KEY], &fields) < 0 ||
+        (values[PART] != NULL && ss_arguments_u64(values[PART], "sub_sequence_number", UINT32_MAX, &part) < 0) ||
+        (values[PART_COUNT] != NULL &&
+         ss_arguments_u64(values[PART_COUNT], "user_record_count", UINT32_MAX, &part_count) < 0))
         return NULL;
     PyObject *key = NULL, *record = NULL;
     if (values[PARTITION_KEY] != Py_None) {
@@ -123,6 +130,8 @@ PyObject *ss_make_record(PyObject *module, PyObject *const *args, Py_ssize_t arg
     origin.shard_id = PyUnicode_FromObject(values[SHARD_ID]); /* a str subclass could refer back */
     if (origin.chunk != NULL && origin.shard_id != NULL)
         record = ss_record_object_new(state, &origin, &fields);
+    if (record != NULL)
+        ss_record_object_part_set(record, (uint32_t)part, (uint32_t)part_count);
     Py_XDECREF(key);
     Py_XDECREF(origin.chunk);
     Py_XDECREF(origin.shard_id);

@@ -1,8 +1,10 @@
 /* The module streamstore._hot: its functions, its state and bind(). What needs speed on every record is here in C;
  * all that has a policy or a text stays in Python and comes in through bind(). */
+#include "aggregating.h"
 #include "appender.h"
 #include "arguments.h"
 #include "core_calls.h"
+#include "deaggregating.h"
 #include "getter.h"
 #include "hot.h"
 #include "make_record.h"
@@ -13,6 +15,7 @@
 #include "sealed_record.h"
 #include "sequence.h"
 #include "target.h"
+#include "user_record.h"
 
 static void replace(PyObject **slot, PyObject *value)
 {
@@ -121,7 +124,22 @@ static PyMethodDef methods[] = {
     {"make_record", SS_HOT_FASTCALL(ss_make_record), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("make_record($module, shard_id, shard_index, epoch, position, next_position, ordinal, arrival_us, data, "
                "partition_key,\n"
-               "            explicit_hash_key=None, attribute_block=b'')\n--\n\nA Record from its parts.")},
+               "            explicit_hash_key=None, attribute_block=b'', sub_sequence_number=0, user_record_count=0)\n"
+               "--\n\nA Record from its parts.")},
+    {"make_user_record", SS_HOT_FASTCALL(ss_user_record_make), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("make_user_record($module, data, partition_key, explicit_hash_key=None)\n--\n\nA UserRecord from its "
+               "parts.")},
+    {"aggregate", SS_HOT_FASTCALL(ss_aggregating), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "aggregate($module, entries, ranges, range_count, size_max, count_max, record_size_max, "
+         "items_max)\n--\n\n[(data, "
+         "partition_key, explicit_hash_key, range, entries)]: one a Kinesis record, in the order of the ranges.")},
+    {"deaggregate", ss_deaggregating_bytes, METH_O,
+     PyDoc_STR("deaggregate($module, data, /)\n--\n\nThe UserRecords in an aggregate; anything else is one of its "
+               "own.")},
+    {"deaggregate_records", SS_HOT_FASTCALL(ss_deaggregating_records), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("deaggregate_records($module, records, rule, start, end)\n--\n\n(Records with every aggregate taken "
+               "apart, how many user records the rule left out).")},
     {"make_put_result", SS_HOT_FASTCALL(ss_put_result_make), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("make_put_result($module, shard_id, shard_index, epoch, position, arrival_us)\n--\n\nA PutResult from "
                "its parts.")},
@@ -173,7 +191,8 @@ static int hot_exec(PyObject *module)
     if (add_type(module, &ss_record_object_spec, &state->record_type) < 0 ||
         add_type(module, &ss_put_result_spec, &state->put_result_type) < 0 ||
         add_type(module, &ss_put_results_spec, &state->put_results_type) < 0 ||
-        add_type(module, &ss_target_spec, &state->target_type) < 0)
+        add_type(module, &ss_target_spec, &state->target_type) < 0 ||
+        add_type(module, &ss_user_record_spec, &state->user_record_type) < 0)
         return -1;
     return register_sequence(state->put_results_type);
 }
@@ -192,6 +211,7 @@ static int hot_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->put_result_type);
     Py_VISIT(state->put_results_type);
     Py_VISIT(state->target_type);
+    Py_VISIT(state->user_record_type);
     return 0;
 }
 
@@ -211,6 +231,7 @@ static int hot_clear(PyObject *module)
     Py_CLEAR(state->put_result_type);
     Py_CLEAR(state->put_results_type);
     Py_CLEAR(state->target_type);
+    Py_CLEAR(state->user_record_type);
     ss_record_object_forget(state);
     ss_reader_forget(state);
     return 0;

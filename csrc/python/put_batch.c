@@ -70,46 +70,13 @@ static size_t lay_out(batch *b, uint8_t *block)
 _Static_assert(sizeof(size_t) == 8 && sizeof(share) % 8 == 0 && sizeof(ss_entry) % 8 == 0,
                "parts of the block stay aligned");
 
-/* The parts of entry `index`, borrowed from `entry` or, where that can change, from a copy in *kept. */
-static int take_parts(const ss_arguments_rules *rules, PyObject *entry, PyObject **kept, ss_arguments_parts *parts)
-{
-    if (PyList_Check(entry)) {
-        if (*kept == NULL && (*kept = PyList_New(0)) == NULL)
-            return -1;
-        PyObject *copy = PyList_AsTuple(entry);
-        if (copy == NULL)
-            return -1;
-        int appended = PyList_Append(*kept, copy);
-        Py_DECREF(copy);
-        if (appended < 0)
-            return -1;
-        entry = copy;
-    } else if (!PyTuple_Check(entry)) {
-        PyErr_Format(rules->state->error_type,
-                     "entry %zd: must be a tuple (data, partition_key[, explicit_hash_key]), not %R", rules->index,
-                     (PyObject *)Py_TYPE(entry));
-        return -1;
-    }
-    Py_ssize_t size = PyTuple_Size(entry);
-    if (size < 2 || size > 3) {
-        PyErr_Format(rules->state->error_argument,
-                     "entry %zd: has %zd items; (data, partition_key[, explicit_hash_key]) is wanted", rules->index,
-                     size);
-        return -1;
-    }
-    parts->data = PyTuple_GetItem(entry, 0);
-    parts->partition_key = PyTuple_GetItem(entry, 1);
-    parts->explicit_hash_key = size == 3 ? PyTuple_GetItem(entry, 2) : NULL;
-    return 0;
-}
-
 static int take_entries(batch *b, PyObject *entries, PyObject *blocks, PyObject **kept)
 {
     ss_arguments_rules rules = {b->state, 0, b->target->record_size_max, b->target->log_count == 1};
     for (size_t i = 0; i < b->count; i++) {
         ss_arguments_parts parts;
         rules.index = (Py_ssize_t)i;
-        if (take_parts(&rules, PyTuple_GetItem(entries, rules.index), kept, &parts) < 0)
+        if (ss_arguments_split(&rules, PyTuple_GetItem(entries, rules.index), 3, kept, &parts) < 0)
             return -1;
         parts.attribute_block = blocks == NULL ? NULL : PyTuple_GetItem(blocks, rules.index);
         if (ss_arguments_entry(&rules, &parts, kept, &b->entries[i]) < 0)
@@ -268,31 +235,13 @@ static PyObject *put_in_scratch(batch *b, PyObject *entries, PyObject *blocks, i
     return results;
 }
 
-/* The entries as a tuple of our own, from any iterable. */
-static PyObject *take_sequence(ss_hot_state *state, PyObject *entries)
-{
-    if (PyList_Check(entries) || PyTuple_Check(entries))
-        return PySequence_Tuple(entries);
-    PyObject *iterator = PyObject_GetIter(entries);
-    if (iterator == NULL) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Clear();
-            PyErr_Format(state->error_type, "a sequence is wanted, not %R", (PyObject *)Py_TYPE(entries));
-        }
-        return NULL;
-    }
-    PyObject *tuple = PySequence_Tuple(iterator);
-    Py_DECREF(iterator);
-    return tuple;
-}
-
 /* One block an entry, as a tuple of our own; NULL and no exception for None. */
 static int take_blocks(ss_hot_state *state, PyObject *blocks, size_t count, PyObject **out)
 {
     *out = NULL;
     if (blocks == NULL || blocks == Py_None)
         return 0;
-    PyObject *tuple = take_sequence(state, blocks);
+    PyObject *tuple = ss_arguments_sequence(state, blocks);
     if (tuple == NULL)
         return -1;
     if ((size_t)PyTuple_Size(tuple) != count) {
@@ -318,7 +267,7 @@ PyObject *ss_put_batch(PyObject *self, PyObject *const *args, Py_ssize_t arg_cou
     int sync = ss_target_wants_sync(b.target, values[2]);
     if (sync < 0)
         return NULL;
-    PyObject *entries = take_sequence(b.state, values[0]);
+    PyObject *entries = ss_arguments_sequence(b.state, values[0]);
     if (entries == NULL)
         return NULL;
     b.count = (size_t)PyTuple_Size(entries);

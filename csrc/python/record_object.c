@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "hash_key.h"
 #include "sequence.h"
 
 /* Enough for the records of a usual chunk; more would only hold memory. */
@@ -16,6 +17,8 @@ typedef struct ss_record_object {
     PyObject *shard_id;            /* str */
     ss_record fields;
     uint32_t shard_index;
+    uint32_t part;       /* of an aggregate: which of its user records this is, from 0 */
+    uint32_t part_count; /* of how many; 0: it came in no aggregate */
 } record_object;
 
 const ss_record *ss_record_object_parts(const ss_hot_state *state, PyObject *object, ss_record_object_origin *origin)
@@ -51,7 +54,33 @@ PyObject *ss_record_object_new(ss_hot_state *state, const ss_record_object_origi
     record->shard_id = origin->shard_id;
     record->fields = *fields;
     record->shard_index = origin->shard_index;
+    record->part = record->part_count = 0;
     return (PyObject *)record;
+}
+
+PyObject *ss_record_object_part(ss_hot_state *state, PyObject *object, const ss_aggregate_record *user, uint32_t part,
+                                uint32_t part_count)
+{
+    const record_object *whole = (const record_object *)object;
+    ss_record_object_origin origin = {whole->chunk, whole->shard_id, whole->shard_index};
+    ss_record fields = whole->fields;
+    fields.key_offset = fields.data_offset + user->key_offset;
+    fields.key_size = (int32_t)user->key_size;
+    fields.hash_key_present = (uint16_t)user->hash_key_present;
+    fields.hash_key_hi = user->hash_key.hi;
+    fields.hash_key_lo = user->hash_key.lo;
+    fields.data_size = user->data_size;
+    fields.data_offset += user->data_offset;
+    PyObject *record = ss_record_object_new(state, &origin, &fields);
+    if (record != NULL)
+        ss_record_object_part_set(record, part, part_count);
+    return record;
+}
+
+void ss_record_object_part_set(PyObject *record, uint32_t part, uint32_t part_count)
+{
+    ((record_object *)record)->part = part;
+    ((record_object *)record)->part_count = part_count;
 }
 
 static void record_dealloc(PyObject *self)
@@ -115,10 +144,7 @@ static PyObject *get_explicit_hash_key(PyObject *self, void *Py_UNUSED(closure))
     const record_object *record = (const record_object *)self;
     if (!record->fields.hash_key_present)
         Py_RETURN_NONE;
-    char digits[2 * 16 + 1];
-    PyOS_snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)record->fields.hash_key_hi,
-                  (unsigned long long)record->fields.hash_key_lo);
-    return PyLong_FromString(digits, NULL, 16);
+    return ss_hash_key_number(record->fields.hash_key_hi, record->fields.hash_key_lo);
 }
 
 static PyObject *get_sequence_number(PyObject *self, void *Py_UNUSED(closure))
@@ -257,7 +283,8 @@ static int same_record(const record_object *a, const record_object *b)
 {
     const ss_record *x = &a->fields, *y = &b->fields;
     return x->position == y->position && x->epoch == y->epoch && a->shard_index == b->shard_index &&
-           x->arrival_us == y->arrival_us && same_hash_key(x, y) && same_key(a, b) &&
+           a->part == b->part && a->part_count == b->part_count && x->arrival_us == y->arrival_us &&
+           same_hash_key(x, y) && same_key(a, b) &&
            same_bytes(a, x->data_offset, x->data_size, b, y->data_offset, y->data_size) &&
            same_bytes(a, x->attributes_offset, x->attributes_size, b, y->attributes_offset, y->attributes_size) &&
            PyUnicode_Compare(a->shard_id, b->shard_id) == 0;
@@ -271,12 +298,12 @@ static PyObject *record_compare(PyObject *self, PyObject *other, int operation)
     return PyBool_FromLong(same == (operation == Py_EQ));
 }
 
-/* A sequence number names one payload, so position and epoch are enough. */
+/* A sequence number names one payload, so position and epoch are enough, and the place in an aggregate. */
 static Py_hash_t record_hash(PyObject *self)
 {
     const ss_record *fields = &((const record_object *)self)->fields;
     uint64_t mixed = (fields->position ^ fields->epoch << 20) * UINT64_C(0x9e3779b97f4a7c15) ^
-                     ((const record_object *)self)->shard_index;
+                     ((const record_object *)self)->shard_index ^ (uint64_t)((const record_object *)self)->part << 24;
     Py_hash_t hash = (Py_hash_t)(mixed ^ mixed >> 32);
     return hash == -1 ? -2 : hash;
 }
@@ -304,11 +331,12 @@ static PyObject *record_reduce(PyObject *self, PyObject *Py_UNUSED(unused))
     if (make == NULL)
         return NULL;
     /* N hands each new reference over; a NULL among them makes the whole fail. */
-    return Py_BuildValue(
-        "N(OIKKKKKNNNN)", make, record->shard_id, (unsigned)record->shard_index, (unsigned long long)fields->epoch,
-        (unsigned long long)fields->position, (unsigned long long)(fields->position + fields->frame_size),
-        (unsigned long long)fields->ordinal, (unsigned long long)fields->arrival_us, get_data(self, NULL),
-        get_partition_key(self, NULL), get_explicit_hash_key(self, NULL), get_attribute_block(self, NULL));
+    return Py_BuildValue("N(OIKKKKKNNNNII)", make, record->shard_id, (unsigned)record->shard_index,
+                         (unsigned long long)fields->epoch, (unsigned long long)fields->position,
+                         (unsigned long long)(fields->position + fields->frame_size),
+                         (unsigned long long)fields->ordinal, (unsigned long long)fields->arrival_us,
+                         get_data(self, NULL), get_partition_key(self, NULL), get_explicit_hash_key(self, NULL),
+                         get_attribute_block(self, NULL), (unsigned)record->part, (unsigned)record->part_count);
 }
 
 static PyMethodDef methods[] = {
@@ -325,6 +353,9 @@ static PyMemberDef members[] = {
     FIELD("ordinal", T_ULONGLONG, fields.ordinal, "Its number in its shard, from 1."),
     FIELD("arrival_us", T_ULONGLONG, fields.arrival_us, "When it arrived, in microseconds since 1970 UTC."),
     FIELD("size", T_UINT, fields.data_size, "Bytes of data."),
+    FIELD("sub_sequence_number", T_UINT, part,
+          "Its place in the aggregate it came in, from 0; 0 where it came in none."),
+    FIELD("user_record_count", T_UINT, part_count, "How many its aggregate has; 0 where it came in none."),
     FIELD("seal_offset", T_UINT, fields.seal_offset, "Not 0 in an encrypted record that is still to be opened."),
     {NULL, 0, 0, 0, NULL},
 };

@@ -2,6 +2,7 @@
 #ifndef STREAMSTORE_RECORD_OBJECT_H
 #define STREAMSTORE_RECORD_OBJECT_H
 
+#include "../aggregate.h"
 #include "hot.h"
 
 extern PyType_Spec ss_record_object_spec;
@@ -15,6 +16,11 @@ typedef struct {
 
 /* A new Record; offsets in `fields` count from the start of the chunk and lie inside it. */
 PyObject *ss_record_object_new(ss_hot_state *state, const ss_record_object_origin *origin, const ss_record *fields);
+/* A new Record for one user record of the aggregate that is this Record's data: all else is the aggregate's. */
+PyObject *ss_record_object_part(ss_hot_state *state, PyObject *object, const ss_aggregate_record *user, uint32_t part,
+                                uint32_t part_count);
+/* Say which part of an aggregate a Record is that nobody has seen yet. */
+void ss_record_object_part_set(PyObject *record, uint32_t part, uint32_t part_count);
 /* Free the dead Records that were kept for reuse. */
 void ss_record_object_forget(ss_hot_state *state);
 

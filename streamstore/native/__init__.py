@@ -18,6 +18,7 @@ from streamstore._hot import (
     sealed_parts,
     sequence_number,
 )
+from streamstore.native.aggregates import ANY_ITEMS, Bundle, Bundler, UserRecord, deaggregate, user_records
 from streamstore.native.attachment import Attachment
 from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
 from streamstore.native.columns import Columns
@@ -32,6 +33,12 @@ from streamstore.native.unsealing import Unsealer
 FIRST_POSITION: int = lib.SS_FIRST_POSITION
 
 __all__ = [
+    "ANY_ITEMS",
+    "Bundle",
+    "Bundler",
+    "UserRecord",
+    "deaggregate",
+    "user_records",
     "Attachment",
     "Block",
     "Columns",

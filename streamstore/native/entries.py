@@ -40,18 +40,23 @@ def fill_entry(item: Any, entry: tuple[Any, ...], attributes: Any, keep: list[An
         item.hash_key_hi, item.hash_key_lo = _hash_key(hash_key)
 
 
+def range_table(ranges: Sequence[HashRange]) -> Any:
+    """What routes hash keys to places in `ranges`; InvalidArgumentError unless these tile the space."""
+    table = ffi.new("ss_ranges **")
+    starts = ffi.new("ss_hash_key[]", [_hash_key(item.start) for item in ranges])
+    ends = ffi.new("ss_hash_key[]", [_hash_key(item.end) for item in ranges])
+    places = ffi.new("uint32_t[]", list(range(len(ranges))))
+    call("routing", lib.ss_ranges_create, starts, ends, places, len(ranges), table)
+    return ffi.gc(table[0], lib.ss_ranges_free)
+
+
 def make_target(
     logs: Sequence[Log], ranges: Sequence[HashRange], *, record_size_max: int, sync: bool, terms: int = 0
 ) -> Target:
     """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns, `terms` what the caller knows them
     to be.
     """
-    table = ffi.new("ss_ranges **")
-    starts = ffi.new("ss_hash_key[]", [_hash_key(item.start) for item in ranges])
-    ends = ffi.new("ss_hash_key[]", [_hash_key(item.end) for item in ranges])
-    # Routing answers with a place in `logs`.
-    call("routing", lib.ss_ranges_create, starts, ends, ffi.new("uint32_t[]", list(range(len(logs)))), len(logs), table)
-    owned = ffi.gc(table[0], lib.ss_ranges_free)
+    owned = range_table(ranges)
     return Target(
         int(ffi.cast("uintptr_t", owned)),
         [log.address for log in logs],

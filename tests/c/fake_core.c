@@ -343,7 +343,7 @@ static void fake_route_keys(const ss_ranges *ranges, const uint8_t *const *keys,
 
 static const ss_function_table functions = {
     SS_FUNCTIONS_VERSION, sizeof(ss_function_table), fake_append, fake_sync, fake_read, fake_get,
-    fake_route,           fake_route_keys,           fake_hash,
+    fake_route,           fake_route_keys,           fake_hash,   NULL,
 };
 
 static const ss_function_table functions_of_another_build = {.version = SS_FUNCTIONS_VERSION + 1,

@@ -1,0 +1,278 @@
+/* Making aggregates out of a batch of entries: all are checked, routed to the ranges and grouped by them; then it is
+ * planned what goes together; then all the bytes are written in one go without the GIL. Each release of the GIL may
+ * cost a wait of milliseconds beside a busy thread, so there is one, however many aggregates there are.
+ *
+ * The entries are read from a tuple of our own, and entries that could change are copied, as for put_records. */
+#include "aggregating.h"
+
+#include <string.h>
+
+#include "../aggregate.h"
+#include "arguments.h"
+#include "core_calls.h"
+#include "hash_key.h"
+
+/* Below this, releasing the GIL costs more than it gives. */
+#define RELEASE_SIZE 16384
+
+enum { ENTRIES, RANGES, RANGE_COUNT, SIZE_MAX_, COUNT_MAX, RECORD_SIZE_MAX, ITEMS_MAX, ARGUMENTS };
+
+/* One Kinesis record to be: places [begin, begin + plan.count) of the grouped entries. */
+typedef struct {
+    size_t begin;
+    ss_aggregate_plan plan;
+    PyObject *data; /* the aggregate's bytes; NULL where the one entry goes as it is */
+    uint32_t range;
+} bundle;
+
+typedef struct {
+    ss_hot_state *state;
+    const ss_ranges *ranges; /* NULL: all in one */
+    size_t range_count, count, size_max, count_max;
+    uint64_t record_size_max, items_max;
+    PyObject *tuple, *kept;
+    uint8_t *block; /* all arrays below, of a place an entry unless said otherwise */
+    ss_entry *entries, *grouped;
+    bundle *bundles;
+    size_t *ends; /* by range: where its entries end in `grouped` */
+    const uint8_t **keys;
+    size_t *key_sizes;
+    uint32_t *key_entries, *key_routes, *routes, *order;
+    ss_aggregate_scratch scratch;
+    size_t bundle_count, size;
+} aggregation;
+
+static void *carve(uint8_t *block, size_t *used, size_t size)
+{
+    void *part = block == NULL ? NULL : block + *used;
+    *used += size;
+    return part;
+}
+
+/* Lay the arrays out in `block`; NULL measures. No size overflows: count is below 2^31. */
+static size_t lay_out(aggregation *a, uint8_t *block)
+{
+    size_t used = 0, count = a->count, slots = (size_t)1 << a->scratch.bits;
+    a->entries = carve(block, &used, count * sizeof *a->entries);
+    a->grouped = carve(block, &used, count * sizeof *a->grouped);
+    a->bundles = carve(block, &used, count * sizeof *a->bundles);
+    a->keys = carve(block, &used, count * sizeof *a->keys);
+    a->key_sizes = carve(block, &used, count * sizeof *a->key_sizes);
+    a->ends = carve(block, &used, a->range_count * sizeof *a->ends);
+    a->key_entries = carve(block, &used, count * sizeof *a->key_entries);
+    a->key_routes = carve(block, &used, count * sizeof *a->key_routes);
+    a->routes = carve(block, &used, count * sizeof *a->routes);
+    a->order = carve(block, &used, count * sizeof *a->order);
+    a->scratch.key_index = carve(block, &used, count * sizeof(uint32_t));
+    a->scratch.hash_key_index = carve(block, &used, count * sizeof(uint32_t));
+    a->scratch.key_table = carve(block, &used, slots * sizeof(uint32_t));
+    a->scratch.hash_key_table = carve(block, &used, slots * sizeof(uint32_t));
+    return used;
+}
+
+static int take_arguments(aggregation *a, PyObject *const *values)
+{
+    uint64_t range_count, size_max, count_max;
+    void *ranges;
+    if (ss_arguments_pointer(values[RANGES], "ranges", &ranges) < 0 ||
+        ss_arguments_u64(values[RANGE_COUNT], "range_count", UINT32_MAX, &range_count) < 0 ||
+        ss_arguments_u64(values[SIZE_MAX_], "size_max", SS_AGGREGATE_SIZE_MAX, &size_max) < 0 ||
+        ss_arguments_u64(values[COUNT_MAX], "count_max", UINT64_MAX, &count_max) < 0 ||
+        ss_arguments_u64(values[RECORD_SIZE_MAX], "record_size_max", SIZE_MAX / 4, &a->record_size_max) < 0 ||
+        ss_arguments_u64(values[ITEMS_MAX], "items_max", PY_SSIZE_T_MAX, &a->items_max) < 0)
+        return -1;
+    a->ranges = ranges;
+    a->range_count = ranges == NULL ? 1 : (size_t)range_count;
+    a->size_max = (size_t)size_max;
+    a->count_max = (size_t)count_max;
+    a->tuple = ss_arguments_sequence(a->state, values[ENTRIES]);
+    if (a->tuple == NULL)
+        return -1;
+    a->count = (size_t)PyTuple_Size(a->tuple);
+    if (a->count > INT32_MAX) {
+        PyErr_SetString(a->state->error_argument, "at most 2**31 - 1 records can be aggregated in one call");
+        return -1;
+    }
+    for (a->scratch.bits = 4; (size_t)1 << a->scratch.bits < 2 * a->count;)
+        a->scratch.bits++;
+    return 0;
+}
+
+static int take_entries(aggregation *a)
+{
+    ss_arguments_rules rules = {a->state, 0, a->record_size_max, 1};
+    for (size_t i = 0; i < a->count; i++) {
+        ss_arguments_parts parts;
+        rules.index = (Py_ssize_t)i;
+        if (ss_arguments_split(&rules, PyTuple_GetItem(a->tuple, rules.index), (Py_ssize_t)a->items_max, &a->kept,
+                               &parts) < 0 ||
+            ss_arguments_entry(&rules, &parts, &a->kept, &a->entries[i]) < 0)
+            return -1;
+        if (a->entries[i].key_size < 0) {
+            PyErr_Format(a->state->error_argument, "entry %zd: only records with a partition key can be aggregated",
+                         rules.index);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int route(aggregation *a)
+{
+    const ss_function_table *core = a->state->core;
+    size_t key_count = 0;
+    if (a->ranges == NULL)
+        return 0; /* the block is zeros */
+    for (size_t i = 0; i < a->count; i++) {
+        const ss_entry *entry = &a->entries[i];
+        if (entry->hash_key_present) {
+            a->routes[i] = core->ranges_route(a->ranges, (ss_hash_key){entry->hash_key_hi, entry->hash_key_lo});
+        } else {
+            a->keys[key_count] = entry->key;
+            a->key_sizes[key_count] = (size_t)entry->key_size;
+            a->key_entries[key_count++] = (uint32_t)i;
+        }
+    }
+    core->ranges_route_keys(a->ranges, a->keys, a->key_sizes, key_count, a->key_routes);
+    for (size_t i = 0; i < key_count; i++)
+        a->routes[a->key_entries[i]] = a->key_routes[i];
+    for (size_t i = 0; i < a->count; i++) {
+        if (a->routes[i] >= a->range_count) {
+            PyErr_SetString(PyExc_SystemError, "the ranges name one that is not among them");
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A counting sort by range, which keeps the order within each; then what goes together in each range. */
+static void plan(aggregation *a)
+{
+    const ss_aggregate_calls *calls = a->state->core->aggregates;
+    size_t begin = 0;
+    for (size_t i = 0; i < a->count; i++)
+        a->ends[a->routes[i]]++;
+    for (size_t r = 0; r < a->range_count; r++) {
+        size_t count = a->ends[r];
+        a->ends[r] = begin;
+        begin += count;
+    }
+    for (size_t i = 0; i < a->count; i++) {
+        size_t place = a->ends[a->routes[i]]++;
+        a->grouped[place] = a->entries[i];
+        a->order[place] = (uint32_t)i;
+    }
+    begin = 0;
+    for (size_t r = 0; r < a->range_count; r++) {
+        while (begin < a->ends[r]) {
+            bundle *next = &a->bundles[a->bundle_count++];
+            next->begin = begin;
+            next->range = (uint32_t)r;
+            calls->fit(a->grouped, begin, a->ends[r], a->size_max, a->count_max, &a->scratch, &next->plan);
+            begin += next->plan.count;
+        }
+    }
+}
+
+static int write_all(aggregation *a)
+{
+    for (size_t i = 0; i < a->bundle_count; i++) {
+        bundle *own = &a->bundles[i];
+        if (own->plan.count == 1)
+            continue;
+        own->data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)own->plan.size);
+        if (own->data == NULL)
+            return -1;
+        a->size += own->plan.size;
+    }
+    PyThreadState *released = a->size > RELEASE_SIZE ? PyEval_SaveThread() : NULL;
+    for (size_t i = 0; i < a->bundle_count; i++) {
+        const bundle *own = &a->bundles[i];
+        if (own->data != NULL)
+            a->state->core->aggregates->write(a->grouped, own->begin, &own->plan, &a->scratch,
+                                              (uint8_t *)PyBytes_AsString(own->data));
+    }
+    if (released != NULL)
+        PyEval_RestoreThread(released);
+    return 0;
+}
+
+/* The one record of a bundle as it was given; data that could change has become bytes. */
+static PyObject *raw_item(const aggregation *a, const bundle *own, PyObject *items)
+{
+    const ss_entry *entry = &a->grouped[own->begin];
+    PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin]);
+    PyObject *data = PySequence_GetItem(given, 0), *key = PySequence_GetItem(given, 1), *hash_key;
+    if (data != NULL && !PyBytes_CheckExact(data)) {
+        Py_DECREF(data);
+        data = PyBytes_FromStringAndSize((const char *)entry->data, (Py_ssize_t)entry->data_size);
+    }
+    if (entry->hash_key_present) {
+        hash_key = ss_hash_key_number(entry->hash_key_hi, entry->hash_key_lo);
+    } else {
+        Py_INCREF(Py_None);
+        hash_key = Py_None;
+    }
+    return Py_BuildValue("(NNNkN)", data, key, hash_key, (unsigned long)own->range, items);
+}
+
+/* The outer key is `a`, which says nothing; the hash is the first record's, and always there. */
+static PyObject *aggregate_item(const aggregation *a, bundle *own, PyObject *items)
+{
+    const ss_entry *first = &a->grouped[own->begin];
+    ss_hash_key hash = first->hash_key_present ? (ss_hash_key){first->hash_key_hi, first->hash_key_lo}
+                                               : a->state->core->ranges_hash(first->key, (size_t)first->key_size);
+    PyObject *data = own->data;
+    own->data = NULL;
+    return Py_BuildValue("(NsNkN)", data, "a", ss_hash_key_number(hash.hi, hash.lo), (unsigned long)own->range, items);
+}
+
+static PyObject *result_of(aggregation *a)
+{
+    PyObject *list = PyList_New((Py_ssize_t)a->bundle_count);
+    for (size_t i = 0; list != NULL && i < a->bundle_count; i++) {
+        bundle *own = &a->bundles[i];
+        PyObject *items = PyList_New((Py_ssize_t)own->plan.count), *item = NULL;
+        for (size_t k = 0; items != NULL && k < own->plan.count; k++) {
+            PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin + k]);
+            Py_INCREF(given);
+            PyList_SetItem(items, (Py_ssize_t)k, given);
+        }
+        if (items != NULL)
+            item = own->data == NULL ? raw_item(a, own, items) : aggregate_item(a, own, items);
+        if (item == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SetItem(list, (Py_ssize_t)i, item);
+    }
+    return list;
+}
+
+PyObject *ss_aggregating(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
+{
+    static const char *const parameters[] = {"entries",   "ranges",          "range_count", "size_max",
+                                             "count_max", "record_size_max", "items_max",   NULL};
+    static const ss_arguments_signature signature = {"aggregate", parameters, ARGUMENTS, ARGUMENTS};
+    PyObject *values[ARGUMENTS], *result = NULL;
+    aggregation a = {.state = PyModule_GetState(module)};
+    if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(a.state) < 0)
+        return NULL;
+    if (take_arguments(&a, values) == 0) {
+        a.block = PyMem_Calloc(1, lay_out(&a, NULL));
+        if (a.block == NULL)
+            PyErr_NoMemory();
+        else
+            lay_out(&a, a.block);
+    }
+    if (a.block != NULL && take_entries(&a) == 0 && route(&a) == 0) {
+        plan(&a);
+        if (write_all(&a) == 0)
+            result = result_of(&a);
+    }
+    for (size_t i = 0; i < a.bundle_count; i++)
+        Py_XDECREF(a.bundles[i].data);
+    PyMem_Free(a.block);
+    Py_XDECREF(a.kept);
+    Py_XDECREF(a.tuple);
+    return result;
+}
