@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from streamstore.store import Store
     from streamstore.stream import Stream
 
+RESERVE = {"reserve_size": limits.JOURNAL_RESERVE_SIZE}
+"""What a stream's `extra` says where its logs are to keep space for events that free space."""
+
 
 def create(
     store: Store, name: str, of: StreamInfo, shard_count: int, extra: Mapping[str, Any], *, exist_ok: bool = True

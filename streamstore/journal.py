@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from streamstore import limits, native
-from streamstore.errors import TailMismatchError, TrimmedError
+from streamstore.errors import StoreFullError, TailMismatchError, TrimmedError
 
 _ROLL_LOOK_SIZE = 64 * limits.KIB
+_SHRINK_SIZE = limits.JOURNAL_RESERVE_SIZE // 2
 _SNAPSHOT_TRIES = 10
 
 
@@ -82,13 +84,21 @@ class Journal(Generic[F]):
                 self.tail = position if position > self.tail else seen
         return True
 
-    def append(self, event: bytes, fold: Callable[..., object] | None = None, *values: Any) -> bool:
+    def append(
+        self, event: bytes, fold: Callable[..., object] | None = None, *values: Any, reserve: bool = False
+    ) -> bool:
         """Publish and fold an event; False, with what came in between folded, where it was decided from an old state.
 
-        With `fold`, a method of the state, `fold(*values)` does what folding the event would, and sooner. Raises
-        StoreFullError, StaleHandleError, ClosedError, ReadOnlyError; nothing was published then.
+        With `fold`, a method of the state, `fold(*values)` does what folding the event would, and sooner. `reserve`
+        lets it use the space that is kept for what frees space. Raises StoreFullError, StaleHandleError,
+        ClosedError, ReadOnlyError; nothing was published then.
         """
-        tail = (self.log or self.open()).append_event(event, self.tail)
+        try:
+            tail = (self.log or self.open()).append_event(event, self.tail)
+        except StoreFullError:
+            if not reserve:
+                raise
+            tail = self._append_on_full(event)
         if not tail:
             self.refresh()
             return False
@@ -101,6 +111,23 @@ class Journal(Generic[F]):
             self._roll_if_long()
         return True
 
+    def _append_on_full(self, event: bytes) -> int:
+        """The new tail, or 0 where the event is to be decided again, because the journal was rolled."""
+        return 0 if self.shrink() else self.open().append_event(event, self.tail, True)
+
+    def shrink(self) -> bool:
+        """On a full disk: roll where that gives back more than it takes. Only a short journal spends the reserve on
+        events, for then a roll would find no page.
+        """
+        log = self.open()
+        if not self.is_long(self.tail - log.state().start, _SHRINK_SIZE):
+            return False
+        with suppress(StoreFullError):
+            self.roll()  # by way of the store's reserve
+            log.attachment.make_reserve()
+            return True
+        return False
+
     def sync(self, tail: int) -> None:
         """Return once every event before `tail` is durable; concurrent callers share a sync. Needs no lock."""
         log = self.log
@@ -112,7 +139,10 @@ class Journal(Generic[F]):
         state = log.state()
         # From the start, not from the segment's base: a process may have died between its roll and its trim.
         if self.is_long(state.tail - state.start, limits.JOURNAL_ROLL_SIZE):
-            self.roll()
+            with suppress(StoreFullError):  # what was just published stands all the same
+                self.roll()
+        elif log.attachment.is_nearly_full():
+            self.shrink()
         self._look_at = self.tail + _ROLL_LOOK_SIZE
 
     def is_long(self, size: int, limit: int) -> bool:
@@ -122,7 +152,9 @@ class Journal(Generic[F]):
         return size > max(limit, 4 * self._snapshot_size)
 
     def roll(self) -> None:
-        """Begin a new segment with a snapshot, durable at return, and let go of all before it."""
+        """Begin a new segment with a snapshot, durable at return, and let go of all before it. Raises StoreFullError,
+        with all that was published standing.
+        """
         log = self.open()
         try:
             log.roll(self.tail)
@@ -130,7 +162,7 @@ class Journal(Generic[F]):
             for _ in range(_SNAPSHOT_TRIES):
                 self.refresh()
                 snapshot = self.state.snapshot()
-                if tail := log.append_event(snapshot, self.tail):
+                if tail := log.append_event(snapshot, self.tail, True):
                     break
             if not tail:
                 return  # others are at it without end: the next look is not far

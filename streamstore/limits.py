@@ -71,6 +71,8 @@ MICROSECONDS = 1_000_000
 
 # A journal is snapshotted once its active segment is larger than this.
 JOURNAL_ROLL_SIZE = 1 * MIB
+JOURNAL_RESERVE_SIZE = 16 * KIB
+DISK_LEFT_MIN = 4 * MIB
 JOURNAL_RECORD_SIZE_MAX = 256 * MIB
 
 # Queues (checked by `queue`).

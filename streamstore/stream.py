@@ -271,6 +271,7 @@ class Stream(EncryptedStream, Keeping, Compacting):
             max(info.epoch_floor, node.epoch_floor),
             info.starts.get(index, 0),
             description.describe(info, index),
+            info.extra.get("reserve_size", 0),
             arrival_floor_us=node.arrival_floor_us,
         )
 

@@ -5,11 +5,11 @@
 #include "arguments.h"
 #include "core_calls.h"
 
-enum { LOG, DATA, EXPECTED_TAIL, COUNT };
+enum { LOG, DATA, EXPECTED_TAIL, RESERVE, COUNT };
 
 PyObject *ss_appender_append(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
 {
-    static const char *const parameters[] = {"log", "data", "expected_tail", NULL};
+    static const char *const parameters[] = {"log", "data", "expected_tail", "reserve", NULL};
     static const ss_arguments_signature signature = {"append", parameters, COUNT, COUNT};
     ss_hot_state *state = PyModule_GetState(module);
     PyObject *values[COUNT];
@@ -18,6 +18,9 @@ PyObject *ss_appender_append(PyObject *module, PyObject *const *args, Py_ssize_t
     if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(state) < 0 ||
         ss_arguments_pointer(values[LOG], "log", &log) < 0 ||
         ss_arguments_u64(values[EXPECTED_TAIL], "expected_tail", UINT64_MAX, &expected_tail) < 0)
+        return NULL;
+    int reserve = PyObject_IsTrue(values[RESERVE]);
+    if (reserve < 0)
         return NULL;
     char *data;
     Py_ssize_t size;
@@ -28,7 +31,7 @@ PyObject *ss_appender_append(PyObject *module, PyObject *const *args, Py_ssize_t
         return NULL;
     }
     ss_entry entry = {.data = (const uint8_t *)data, .data_size = (size_t)size, .key_size = -1};
-    ss_core_calls_batch batch = {log, &entry, 1, entry.data_size, expected_tail, 0};
+    ss_core_calls_batch batch = {log, &entry, 1, entry.data_size, expected_tail, 0, reserve ? SS_APPEND_RESERVE : 0};
     ss_appended appended = {0};
     ss_status status;
     if (ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)

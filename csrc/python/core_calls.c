@@ -21,15 +21,15 @@ int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, 
     const ss_function_table *core = state->core;
     if (batch->bytes <= APPEND_WITH_GIL_MAX) {
         *status = core->log_append(batch->log, batch->terms, batch->entries, batch->count, batch->expected_tail,
-                                   SS_APPEND_TRY, positions, out);
+                                   batch->flags | SS_APPEND_TRY, positions, out);
         int code = ss_status_code(*status);
         if (code != SS_WOULD_BLOCK && code != SS_INTERRUPTED)
             return 0;
     }
     for (;;) {
         PyThreadState *saved = PyEval_SaveThread();
-        *status = core->log_append(batch->log, batch->terms, batch->entries, batch->count, batch->expected_tail, 0,
-                                   positions, out);
+        *status = core->log_append(batch->log, batch->terms, batch->entries, batch->count, batch->expected_tail,
+                                   batch->flags, positions, out);
         PyEval_RestoreThread(saved);
         if (ss_status_code(*status) != SS_INTERRUPTED)
             return 0;

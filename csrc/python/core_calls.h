@@ -14,6 +14,7 @@ typedef struct {
     size_t bytes;           /* roughly, of all entries: long copies are made without the GIL */
     uint64_t expected_tail; /* 0 = whatever it is */
     uint32_t terms;         /* that the writer was bound under; 0 = whatever they are */
+    int flags;              /* SS_APPEND_RESERVE or 0 */
 } ss_core_calls_batch;
 
 /* Append and leave the core's answer in *status. All memory of the entries must stay valid and unchanged without the

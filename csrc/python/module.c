@@ -116,8 +116,8 @@ static PyMethodDef methods[] = {
                "it is not one of ours.")},
     {"append", SS_HOT_FASTCALL(ss_appender_append), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
-         "append($module, log, data, expected_tail)\n--\n\nAppend one event if the log's tail is the expected one; "
-         "the new tail, or 0 where it was not.")},
+         "append($module, log, data, expected_tail, reserve)\n--\n\nAppend one event if the log's tail is the expected "
+         "one; the new tail, or 0 where it was not. With\n`reserve` it may use the space kept for what frees space.")},
     {"get", SS_HOT_FASTCALL(ss_getter_get), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("get($module, log, shard_index, shard_id, position, epoch)\n--\n\nThe Record exactly there, or None; "
                "SS_TRIMMED, SS_CORRUPT and all else raise.")},

@@ -146,8 +146,8 @@ static int append_share(batch *b, size_t s)
     share *own = &b->shares[s];
     int alone = b->target->log_count == 1;
     uint64_t *positions = alone ? b->results.positions : b->group_positions + own->begin;
-    ss_core_calls_batch call = {b->target->logs[s], b->grouped + own->begin, own->count, own->bytes, 0,
-                                b->target->terms};
+    ss_core_calls_batch call = {
+        b->target->logs[s], b->grouped + own->begin, own->count, own->bytes, 0, b->target->terms, 0};
     ss_appended appended;
     if (ss_core_calls_append(b->state, &call, positions, &appended, &own->status) < 0)
         return -1;

@@ -150,7 +150,7 @@ static PyObject *append_one(ss_hot_state *state, const ss_target *target, const 
         PyErr_SetString(PyExc_SystemError, "the ranges name a shard that the target does not have");
         return NULL;
     }
-    ss_core_calls_batch batch = {target->logs[log], entry, 1, entry->data_size, 0, target->terms};
+    ss_core_calls_batch batch = {target->logs[log], entry, 1, entry->data_size, 0, target->terms, 0};
     ss_appended appended;
     ss_status status;
     if (ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)

@@ -174,6 +174,14 @@ class Attachment:
         """
         return Hold.take(os.path.join(self.path, "lock"), byte, wait=wait)
 
+    def is_nearly_full(self) -> bool:
+        """Has the file system less left than a few reserves?"""
+        try:
+            disk = os.statvfs(self.path)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize < limits.DISK_LEFT_MIN
+
     def make_reserve(self) -> None:
         """Make the file that a full disk spends, where it is missing. Raises StoreFullError."""
         call("the reserve", lib.ss_store_reserve, self.pointer)

@@ -82,9 +82,12 @@ class Log:
         call(self.shard_id, lib.ss_log_append_under, self.pointer, terms, *batch)
         return Appended(out.epoch, out.first_position, out.end_position, out.arrival_us, tuple(positions))
 
-    def append_event(self, data: bytes, expected_tail: int) -> int:
-        """Append one event, published but not yet durable at return: the new tail, or 0 where the tail was another."""
-        return append_event(self.address, data, expected_tail)
+    def append_event(self, data: bytes, expected_tail: int, reserve: bool = False) -> int:
+        """Append one event, published but not yet durable at return: the new tail, or 0 where the tail was another.
+
+        `reserve` as for `append`.
+        """
+        return append_event(self.address, data, expected_tail, reserve)
 
     def raise_terms(self, terms: int) -> None:
         """From now on no append under terms older than these is let in, in any process."""

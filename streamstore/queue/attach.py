@@ -227,7 +227,7 @@ def _create(
     annotations: Mapping[str, Any],
 ) -> StreamInfo:
     chosen = QueueSettings(stream_id=stream.id, stream=stream.name, owned=owned, starts=dict(starts), **wanted)
-    extra = {**annotations, "owner": "queue", SETTINGS: chosen.to_map()}
+    extra = {**annotations, "owner": "queue", SETTINGS: chosen.to_map(), **inner.RESERVE}
     # Of two who make one queue of its own at once both get it; of two who make one over a stream, one is refused.
     return inner.create(store, PREFIX + name, stream, 2, extra, exist_ok=owned)
 

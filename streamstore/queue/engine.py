@@ -13,7 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from streamstore import clock, limits, native
-from streamstore.errors import ShardClosedError, StaleReceiptError, StreamNotFoundError, StreamStoreError
+from streamstore.errors import (
+    ShardClosedError,
+    StaleReceiptError,
+    StoreFullError,
+    StreamNotFoundError,
+    StreamStoreError,
+)
 from streamstore.journal import Journal
 from streamstore.native import Record
 from streamstore.queue import events
@@ -31,6 +37,7 @@ _log = logging.getLogger("streamstore")
 _GONE = (ShardClosedError, StreamNotFoundError)
 LOOK_US = 100_000
 """How often somebody looks whether the processes that hold messages still live."""
+_RESERVED_BATCH = 100
 Receipt = tuple[int, int]
 """(name, number of the delivery)"""
 
@@ -103,7 +110,7 @@ class Engine:
             if state.incarnation and not self.syncs:
                 self._find_losses(state)
             event = events.other("attach", incarnation, boot, clock.boot_us(), clock.now_us())
-            self.journal.append(event)
+            self.journal.append(event, reserve=True)
         self._attached = True
 
     def _find_losses(self, state: FoldedDeliveries) -> None:
@@ -121,7 +128,7 @@ class Engine:
             found = [item for item in log.segments() if item.live and item.epoch > cursor.epoch]
             begin = min([(item.base, item.base_ordinal) for item in found] + [(now.tail, now.record_count)])
             _log.warning("queue %r: shard %d lost records behind %d in a crash", self.name, shard, begin[0])
-            self.journal.append(events.other("lose", shard, Cursor(*begin, 0, 0)))
+            self.journal.append(events.other("lose", shard, Cursor(*begin, 0, 0)), reserve=True)
 
     @property
     def owner(self) -> int:
@@ -138,23 +145,42 @@ class Engine:
     def receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         """Up to `limit` messages, in flight for `visibility_us`, or until the owner's death. Never waits, never syncs.
 
-        Raises CorruptRangeError once where records are damaged; the next call goes on behind them.
+        Raises CorruptRangeError once where records are damaged; the next call goes on behind them. StoreFullError on a
+        full disk, unless nothing is in flight: then what it takes comes out of the reserve, as settling does.
         """
         try:
-            with self.journal.lock:
-                owners = (self.journal.state if self._attached else self.state()).owners
-                if owners and (len(owners) > 1 or self._owner not in owners):
-                    # What a dead process held does not wait until there is nothing new.
-                    now_us = clock.boot_us()
-                    if now_us >= self._bring_back_at_us:
-                        self._bring_back_at_us = now_us + LOOK_US
-                        self.bring_back()
-                taken = self.receiver.receive(limit, visibility_us, owner)
-                if not taken and self.bring_back():
-                    taken = self.receiver.receive(limit, visibility_us, owner)
-                return taken
+            return self._receive(limit, visibility_us, owner)
+        except StoreFullError:
+            self.trimmer.relieve()
+            return self._receive_on_full(limit, visibility_us, owner)
         except _GONE as error:
             raise self.explain(error) from None
+
+    def _receive_on_full(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
+        with self.journal.lock:
+            state = self.state()
+            state.due(clock.boot_us())
+            self.bring_back()
+            # One batch at a time out of the reserve, so that there is always enough of it left to settle that one.
+            self.receiver.reserve = state.held() == 0
+            try:
+                return self.receiver.receive(min(limit, _RESERVED_BATCH), visibility_us, owner)
+            finally:
+                self.receiver.reserve = False
+
+    def _receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
+        with self.journal.lock:
+            owners = (self.journal.state if self._attached else self.state()).owners
+            if owners and (len(owners) > 1 or self._owner not in owners):
+                # What a dead process held does not wait until there is nothing new.
+                now_us = clock.boot_us()
+                if now_us >= self._bring_back_at_us:
+                    self._bring_back_at_us = now_us + LOOK_US
+                    self.bring_back()
+            taken = self.receiver.receive(limit, visibility_us, owner)
+            if not taken and self.bring_back():
+                taken = self.receiver.receive(limit, visibility_us, owner)
+            return taken
 
     def fetch(self, name: int) -> Record | None:
         """The record of a message, wherever it stands; None where retention took it. The caller holds the lock."""
@@ -171,7 +197,8 @@ class Engine:
                 return
 
     def publish_dead(self, names: Sequence[int], reason: str) -> bool:
-        if not self.journal.append(events.other("die", events.pairs(names), clock.boot_us(), reason)):
+        event = events.other("die", events.pairs(names), clock.boot_us(), reason)
+        if not self.journal.append(event, reserve=True):
             return False
         _log.info("queue %r: %d dead letters: %s", self.name, len(names), reason)
         if self.syncs:
@@ -201,7 +228,7 @@ class Engine:
                         self._check_gone(state, name, delivery is not None)
                         break
                     event = events.acknowledge_one(name >> 64, name & POSITION_MASK)
-                    if journal.append(event, state.acknowledge_one, name):
+                    if journal.append(event, state.acknowledge_one, name, reserve=True):
                         break
                     state = journal.state
                 tail = journal.tail
@@ -293,7 +320,7 @@ class Engine:
                 state = self.state()
                 while True:
                     event = decide(state)
-                    if event is None or journal.append(event):
+                    if event is None or journal.append(event, reserve=True):
                         break
                     state = journal.state
                 tail = journal.tail

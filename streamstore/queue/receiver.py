@@ -47,6 +47,7 @@ class Receiver:
         self._home = home
         self._plain = not settings.key_order
         self._turn = 0
+        self.reserve = False  # may what is received now use the space that is kept for settling?
 
     def receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         """What engine.receive does; the state is open."""
@@ -72,10 +73,14 @@ class Receiver:
         name = shard << 64 | position
         behind: Cursor = _make(Cursor, (record.next_position, record.ordinal, position, record.epoch))
         event = events.receive_one(shard, position, behind, now_us, visibility_us, owner)
-        if not self.journal.append(event, state.receive_one, shard, name, behind, now_us, visibility_us, owner):
+        values = (shard, name, behind, now_us, visibility_us, owner)
+        if not self.journal.append(event, state.receive_one, *values, reserve=self.reserve):
             return None
         ahead.take(record)
         return record, name, state.number, 1, now_us + state.wall_offset_us
+
+    def _append(self, event: bytes) -> bool:
+        return self.journal.append(event, reserve=self.reserve)
 
     def _receive(self, state: FoldedDeliveries, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         now_us = clock.boot_us()
@@ -109,7 +114,7 @@ class Receiver:
                     self._publish_gone(missing)
                 elif spent:
                     self._home.publish_dead(spent, f"received {state.live[spent[0]].receives} times without an ack")
-                elif self.journal.append(events.redeliver(shard, [position_of(name) for name in same], times)):
+                elif self._append(events.redeliver(shard, [position_of(name) for name in same], times)):
                     now = self.journal.state
                     taken += [self._taken(now, name, record) for name, record in found.items()]
             finally:
@@ -140,7 +145,7 @@ class Receiver:
 
     def _publish_gone(self, names: Sequence[int]) -> None:
         # Expired (or damaged) while it was out: nobody can have it again.
-        if self.journal.append(events.other("vanish", events.pairs(names))):
+        if self.journal.append(events.other("vanish", events.pairs(names)), reserve=True):
             _log.warning("queue %r: %d unacknowledged messages expired", self.name, len(names))
 
     def _fresh(self, limit: int, times: tuple[int, int, int]) -> tuple[list[Taken], bool]:
@@ -172,7 +177,7 @@ class Receiver:
         if self._must_wait(records, keys):
             return [], self._pass(shard, self.source.peek(shard, cursor, max(len(records), _PASSED_TOGETHER)))
         positions = [record.position for record in records]
-        if not self.journal.append(events.receive(shard, positions, keys, _behind(records[-1]), times)):
+        if not self._append(events.receive(shard, positions, keys, _behind(records[-1]), times)):
             return [], True
         self.source.advance(shard, len(records))
         state = self.journal.state
@@ -199,14 +204,14 @@ class Receiver:
             delay_us = record.attributes.get("delay_us", 0) if record.attribute_block else 0
             until_us = record.arrival_us + delay_us - state.wall_offset_us if delay_us else 0
             waiting.append((record.position, until_us, key_of(record) if ordered else 0))
-        if self.journal.append(events.other("pass", shard, _behind(records[-1]), waiting)):
+        if self._append(events.other("pass", shard, _behind(records[-1]), waiting)):
             self.source.advance(shard, len(records))
         return True
 
     def _expire(self, gone: Trimmed, cursor: Cursor) -> None:
         skipped = max(0, gone.ordinal - cursor.ordinal)
         moved = Cursor(gone.start, max(gone.ordinal, cursor.ordinal), 0, 0)
-        if self.journal.append(events.other("expire", gone.shard, moved, gone.start, skipped)):
+        if self.journal.append(events.other("expire", gone.shard, moved, gone.start, skipped), reserve=True):
             _log.warning("queue %r: %d records expired before they were delivered", self.name, skipped)
         self.source.skip_to(gone.shard, gone.start)
 
@@ -216,7 +221,7 @@ class Receiver:
         position = min(log.seek(damage.end), log.state().tail)
         found = log.read(position, 0, 1, 4 * limits.KIB)[0]
         ordinal = found[0].ordinal - 1 if found else log.state().record_count
-        self.journal.append(events.other("pass", damage.shard, Cursor(position, ordinal, 0, 0), []))
+        self._append(events.other("pass", damage.shard, Cursor(position, ordinal, 0, 0), []))
         self.source.skip_to(damage.shard, position)
 
 

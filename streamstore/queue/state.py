@@ -418,10 +418,13 @@ class Deliveries:
         """When something waiting or in flight is to be looked at next, on the boot clock."""
         return self._due[0][0] if self._due else None
 
+    def held(self) -> int:
+        """Messages in flight whose time has not passed, as of what `due` was asked last."""
+        return self.in_flight - sum(1 for delivery in self.ready.values() if delivery.status == IN_FLIGHT)
+
     def waiting(self) -> int:
         """Messages below the cursors that are neither in flight nor dead, delayed ones included."""
-        late = sum(1 for delivery in self.ready.values() if delivery.status == IN_FLIGHT)
-        return len(self.live) - self.in_flight + late
+        return len(self.live) - self.held()
 
     def floor(self, shard: int) -> int:
         """The position before which nothing of a shard is needed any more."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from streamstore import clock, limits, native, routing
 from streamstore.catalog import Catalog
-from streamstore.errors import TailMismatchError, TrimmedError
+from streamstore.errors import StoreFullError, TailMismatchError, TrimmedError
 from streamstore.events import StreamInfo
 from streamstore.queue import events
 from streamstore.queue.events import FoldedDeliveries
@@ -79,14 +80,25 @@ class Trimmer:
             engine.sweep()
         if engine.settings.owned:
             for shard in engine.source.shards():
-                self._roll(shard)
-                self._copy_out(shard)
+                with suppress(StoreFullError):  # what takes space is for later; what has no use any more goes
+                    self._roll(shard)
+                    self._copy_out(shard)
                 self._trim(shard)
-            self._tidy_side_log()
-        with engine.journal.lock:
+            with suppress(StoreFullError):
+                self._tidy_side_log()
+        with engine.journal.lock, suppress(StoreFullError):
             now = engine.journal.open().state()
             if engine.journal.is_long(now.tail - now.start, _ROLL_SIZE):
                 engine.journal.roll()
+
+    def relieve(self) -> None:
+        """The disk is full: give back what takes no space to give back."""
+        engine = self._engine
+        if engine.settings.owned:
+            for shard in engine.source.shards():
+                self._trim(shard)
+        with engine.journal.lock:
+            engine.journal.shrink()
 
     def _floor(self, shard: int) -> int:
         engine = self._engine

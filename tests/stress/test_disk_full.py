@@ -34,3 +34,21 @@ def test_a_full_disk_is_trimmed(tmp_path: Path, kind: str, durability: str) -> N
     skip_without(MOUNTS_ALONE)
     options = ("--kind", kind, "--durability", durability)
     print(run("trim_full_disk.py", tmp_path / "mount", *options, before=MOUNTS_ALONE))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("kind", "durability", "size", "count"),
+    [
+        ("tmpfs", "process", 2_000, 1),
+        pytest.param("ext4", "sync", 4_000, 40, marks=STRESS),
+        pytest.param("tmpfs", "sync", 100, 20, marks=STRESS),
+    ],
+)
+def test_a_queue_on_a_full_disk_is_worked_off(
+    tmp_path: Path, kind: str, durability: str, size: int, count: int
+) -> None:
+    """Receives, acknowledgements and dead letters find their place without a free byte, and what is done goes."""
+    skip_without(MOUNTS_ALONE)
+    options = ("--kind", kind, "--durability", durability, "--size", size, "--count", count)
+    print(run("drain_full_disk.py", tmp_path / "mount", *options, before=MOUNTS_ALONE))
