@@ -194,6 +194,22 @@ static ss_status remove_aside(const char *name, void *context)
     return SS_OK;
 }
 
+/* Of the ordinals on disk leave those that the log does not read: most often none, and no header need be looked at. */
+static void keep_dead(ss_log *log, uint64_t *ordinals, size_t *count)
+{
+    ss_segment *segment;
+    uint64_t end;
+    for (size_t i = 0, from = 0; ss_log_table_at(log, i, &segment, &end) == SS_OK; i++) {
+        while (from < *count && ordinals[from] < segment->facts.ordinal)
+            from++;
+        if (from < *count && ordinals[from] == segment->facts.ordinal) {
+            memmove(ordinals + from, ordinals + from + 1, (*count - from - 1) * sizeof *ordinals);
+            --*count;
+        }
+        ss_log_table_release(log, segment);
+    }
+}
+
 /* Segments that `packed` cut: their frames stand in it. */
 static ss_status remove_replaced(ss_log *log, const ss_segment *packed, const uint64_t *ordinals, size_t count,
                                  cleaning *c)
@@ -231,7 +247,8 @@ ss_status ss_log_pack_clean(ss_log *log, size_t *removed)
     if (status == SS_OK)
         status = ss_file_list(c.directory, remove_aside, &c);
     if (status == SS_OK && (status = ss_log_table_list(log, &ordinals, &count)) == SS_OK) {
-        for (size_t i = 0; status == SS_OK && ss_log_table_at(log, i, &segment, &end) == SS_OK; i++) {
+        keep_dead(log, ordinals, &count);
+        for (size_t i = 0; status == SS_OK && count && ss_log_table_at(log, i, &segment, &end) == SS_OK; i++) {
             if (segment->facts.packed)
                 status = remove_replaced(log, segment, ordinals, count, &c);
             ss_log_table_release(log, segment);

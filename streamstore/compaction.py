@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Protocol
 
 import lz4.block
 
@@ -24,7 +24,7 @@ from streamstore.errors import (
     KeyUnavailableError,
     RecordTooLargeError,
 )
-from streamstore.native import Block, Packing, Seal
+from streamstore.native import Block, Packing, Seal, SegmentsGoneError
 from streamstore.values import Segment
 
 _log = logging.getLogger("streamstore")
@@ -159,7 +159,6 @@ class Compactor:
         self.rate = rate
         self.stopped = stopped
         self._left_alone: set[int] = set()
-        self._cleaned: set[tuple[Any, int]] = set()
 
     def compact(
         self,
@@ -179,7 +178,7 @@ class Compactor:
         StoreFullError, StorageError, ClosedError; nothing has changed then.
         """
         done = Compacted()
-        self._clean(log)
+        log.clean_packs()  # each time: another process may have died over it since
         state = log.state()
         runs = due(
             log.segments(),
@@ -198,19 +197,14 @@ class Compactor:
             run = work.popleft()
             try:
                 self._compact_run(log, run, sealer, progress, done)
+            except SegmentsGoneError:
+                continue  # trimmed, or their shard expired, under our hands: nothing is left to compact
             except _LEAVE_ALONE as error:
                 if len(run) > 1:  # which of them it was is seen when each goes by itself
                     work.extendleft([segment] for segment in reversed(run))
                 else:
                     self._leave_alone(log, run[0], error, done)
         return done
-
-    def _clean(self, log: native.Log) -> None:
-        """What a compaction left that died; asked once, because whoever dies here asks again."""
-        key = (id(log.keepalive), log.address)
-        if key not in self._cleaned:
-            log.clean_packs()
-            self._cleaned.add(key)
 
     def _leave_alone(self, log: native.Log, segment: Segment, error: Exception, done: Compacted) -> None:
         """Not again by this process: the same bytes would be read for the same answer."""
@@ -231,7 +225,7 @@ class Compactor:
         try:
             begun = log.pack(run[0].ordinal, run[-1].ordinal)
         except InvalidArgumentError:
-            return  # trimmed since it was listed, by a writer that made room for itself: nothing is left to compact
+            return  # part of it was trimmed since it was listed; what is left is listed anew the next time
         with begun as packing:
             if not self._write(packing, pace, sealer, progress):
                 return
@@ -241,11 +235,11 @@ class Compactor:
                 if not pace.went((before - left) * limits.COMPACTION_BLOCK_SIZE // _VERIFY_CHEAPER):
                     return
             log_bytes, file_bytes = packing.progress()
-            if packing.commit():
-                done.segments += len(run)
-                done.files += 1
-                done.log_bytes += log_bytes
-                done.file_bytes += file_bytes
+            packing.commit()
+            done.segments += len(run)
+            done.files += 1
+            done.log_bytes += log_bytes
+            done.file_bytes += file_bytes
 
     @staticmethod
     def _write(packing: Packing, pace: Pace, sealer: Sealer | None, progress: Callable[[int], None]) -> bool:

@@ -26,7 +26,7 @@ from streamstore.native.entries import frame_size_max, make_target, whole_result
 from streamstore.native.fork import watch_fork
 from streamstore.native.hold import Hold
 from streamstore.native.log import Log
-from streamstore.native.packing import Block, Packing, Seal, expand_block
+from streamstore.native.packing import Block, Packing, Seal, SegmentsGoneError, expand_block
 from streamstore.native.seeding import seed
 from streamstore.native.unsealing import Unsealer
 
@@ -46,6 +46,7 @@ __all__ = [
     "Log",
     "Packing",
     "Seal",
+    "SegmentsGoneError",
     "Unsealer",
     "CORRUPT",
     "FIRST_POSITION",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from streamstore import limits
 from streamstore._core import ffi, lib
-from streamstore.native.border import CHANGED, OK, SMALL, call, error_for
+from streamstore.native.border import CHANGED, INTERRUPTED, NOT_FOUND, OK, SMALL, error_for
 
 if TYPE_CHECKING:
     from streamstore.native.log import Log
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 BLOCKS = 8
 _LZ4: int = lib.SS_BLOCK_LZ4
 _SEALED: int = lib.SS_BLOCK_SEALED
+
+
+class SegmentsGoneError(Exception):
+    """What was to be packed was trimmed, replaced by another's pack, or deleted meanwhile: nothing was done."""
 
 
 class Block(NamedTuple):
@@ -47,16 +51,24 @@ def expand_block(stored: bytes, size: int) -> bytes | None:
 class Packing:
     """Segments `first` to `last` (ordinals) of a log on their way into one. Context manager; one thread at a time.
 
-    Raises InvalidArgumentError where they may not be packed, CorruptRangeError where they are damaged.
+    Raises InvalidArgumentError where they may not be packed; everything raises CorruptRangeError where they are
+    damaged, SegmentsGoneError where they are not there any more.
     """
 
     def __init__(self, log: Log, first: int, last: int) -> None:
         out = ffi.new("ss_pack **")
         self._log = log  # keeps the store's memory
         self._pointer: Any = None
-        call(log.shard_id, lib.ss_log_pack_begin, log.pointer, first, last, out)
+        self._call(lib.ss_log_pack_begin, log.pointer, first, last, out)
         self._pointer = out[0]
         self._buffer = bytearray(4 * limits.COMPACTION_BLOCK_SIZE)
+
+    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
+        while (status := function(*arguments)) != OK:
+            if status & 0xFF in (CHANGED, NOT_FOUND):
+                raise SegmentsGoneError(self._log.shard_id)
+            if status & 0xFF != INTERRUPTED:
+                raise error_for(status, self._log.shard_id)
 
     def __enter__(self) -> Packing:
         return self
@@ -78,7 +90,7 @@ class Packing:
         Fewer than that: it is at the end, or what comes next is encrypted (or was) and is for `blocks` and `put`.
         """
         count = ffi.new("size_t *")
-        call(self._log.shard_id, lib.ss_log_pack_some, self._pointer, limit, count)
+        self._call(lib.ss_log_pack_some, self._pointer, limit, count)
         return int(count[0])
 
     def blocks(self) -> Iterator[list[Block]]:
@@ -92,6 +104,8 @@ class Packing:
             if status == SMALL:
                 self._buffer = bytearray(items[0].size)
                 continue
+            if status == CHANGED:
+                raise SegmentsGoneError(self._log.shard_id)
             if status != OK:
                 raise error_for(status, self._log.shard_id)
             if not count[0]:
@@ -122,7 +136,7 @@ class Packing:
     def put(self, block: Block, stored: Any, *, compressed: bool, seal: Seal | None = None) -> None:
         """Write a block as `stored` (bytes): compressed or not, encrypted or not."""
         item, held = self._stored(block.raw, stored, compressed=compressed, seal=seal)
-        call(self._log.shard_id, lib.ss_log_pack_put, self._pointer, item)
+        self._call(lib.ss_log_pack_put, self._pointer, item)
         del held
 
     def associated(self, block: Block, stored: Any, *, compressed: bool, key_id: int) -> bytes:
@@ -138,15 +152,12 @@ class Packing:
     def finish(self, limit: int) -> int:
         """Sync what was written, then read up to `limit` blocks back and compare them; returns how many are left."""
         left = ffi.new("size_t *")
-        call(self._log.shard_id, lib.ss_log_pack_finish, self._pointer, limit, left)
+        self._call(lib.ss_log_pack_finish, self._pointer, limit, left)
         return int(left[0])
 
-    def commit(self) -> bool:
-        """Replace the segments; False where the log changed meanwhile and nothing was done."""
-        status = lib.ss_log_pack_commit(self._pointer)
-        if status not in (OK, CHANGED):
-            raise error_for(status, self._log.shard_id)
-        return bool(status == OK)
+    def commit(self) -> None:
+        """Replace the segments."""
+        self._call(lib.ss_log_pack_commit, self._pointer)
 
     def progress(self) -> tuple[int, int]:
         """(bytes of the log that were put, bytes of the file)."""
