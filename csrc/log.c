@@ -151,6 +151,8 @@ ss_status ss_log_lock(ss_log *log, int try_only, int *taken_over)
         ss_status status = ss_lock_acquire(&log->store->self, &log->entry->lock, taken_over);
         if (status != SS_OK)
             return status;
+        if (*taken_over) /* the dead may have replaced segments and not said so */
+            atomic_fetch_add(&log->entry->packed, 1);
     }
     /* Under the lock: a new incarnation takes this lock once after its mark, so none slips by. */
     ss_status status = ss_store_usable(log->store);

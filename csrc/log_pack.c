@@ -105,9 +105,6 @@ ss_status ss_log_pack_begin(ss_log *log, uint64_t first, uint64_t last, ss_pack 
         status = SS_READ_ONLY;
     else if ((status = ss_store_usable(log->store)) == SS_OK && (status = ss_log_ready(log)) == SS_OK)
         status = first && first <= last ? take_sources(pack, first, last) : SS_INVALID;
-    /* Replaced by a packer that died before it told the others: the next who asks reads the directory anew. */
-    if (ss_status_code(status) == SS_NOT_FOUND)
-        ss_log_table_forget(log);
     if (status == SS_OK && (status = describe(pack)) == SS_OK && (status = create_file(pack)) == SS_OK)
         pack->position = pack->put_position = pack->sources[0]->facts.base;
     SS_KILLPOINT("pack-created");

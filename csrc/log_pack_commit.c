@@ -147,6 +147,8 @@ static ss_status commit(ss_pack *pack)
     if (status == SS_OK && (status = ss_file_rename(pack->directory, pack->name_aside, pack->name)) == SS_OK)
         pack->aside = 0;
     SS_KILLPOINT("pack-renamed");
+    if (status == SS_OK) /* before the lock is free: whoever takes it over from one who died here says it instead */
+        atomic_fetch_add(&log->entry->packed, 1);
     ss_log_unlock(log);
     if (status != SS_OK)
         return status;
@@ -154,7 +156,6 @@ static ss_status commit(ss_pack *pack)
     if ((status = sync_directory(log, pack->directory)) != SS_OK)
         return status;
     SS_KILLPOINT("pack-named");
-    atomic_fetch_add(&log->entry->packed, 1);
     for (size_t i = 0; i + 1 < pack->source_count; i++) {
         char name[SS_SEGMENT_NAME_SIZE];
         ss_segment_name(log->directory, pack->sources[i]->facts.ordinal, name);
@@ -240,9 +241,12 @@ ss_status ss_log_pack_clean(ss_log *log, size_t *removed)
     uint64_t *ordinals = NULL, end;
     size_t count;
     ss_segment *segment;
+    int taken_over;
     if (log->store->info.read_only)
         status = SS_READ_ONLY;
-    else if ((status = ss_log_ready(log)) == SS_OK)
+    else if ((status = ss_log_ready(log)) == SS_OK && (status = ss_log_lock(log, 0, &taken_over)) == SS_OK)
+        ss_log_unlock(log); /* had its holder died over a rename, we know of it now */
+    if (status == SS_OK)
         status = ss_file_open_directory(log->store->root, log->directory, &c.directory);
     if (status == SS_OK)
         status = ss_file_list(c.directory, remove_aside, &c);

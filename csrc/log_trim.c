@@ -114,24 +114,6 @@ static void describe_segment(ss_log *log, uint64_t ordinal, ss_segment_info *inf
     info->packed = facts.packed;
 }
 
-/* Say of the listed files which are read, and how far; *stale where one was replaced under the table's eyes. */
-static void mark_live(ss_log *log, ss_segment_info *segments, size_t count, int *stale)
-{
-    ss_segment *live;
-    uint64_t end, tail = atomic_load(&log->entry->tail);
-    for (size_t i = 0; ss_log_table_at(log, i, &live, &end) == SS_OK; i++) {
-        for (size_t s = 0; s < count; s++)
-            if (segments[s].ordinal == live->facts.ordinal) {
-                *stale |= segments[s].salt && segments[s].salt != live->facts.salt;
-                segments[s].live = 1;
-                segments[s].sealed = end != UINT64_MAX;
-                segments[s].end = end == UINT64_MAX ? tail : end;
-                segments[s].index_present = segments[s].sealed && ss_log_index_present(log, live, end);
-            }
-        ss_log_table_release(log, live);
-    }
-}
-
 ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, size_t *count)
 {
     ss_status status = ss_store_enter(log->store);
@@ -139,22 +121,24 @@ ss_status ss_log_segments(ss_log *log, ss_segment_info *segments, size_t limit, 
         return status;
     uint64_t *ordinals = NULL;
     size_t found = 0;
-    int stale = 1;
-    status = ss_log_ready(log);
-    for (int attempt = 0; stale && status == SS_OK && attempt < 2; attempt++) {
-        if (attempt)
-            ss_log_table_forget(log); /* a packer that died before it told the others: the directory is read anew */
-        stale = 0;
-        free(ordinals);
-        if ((status = ss_log_table_list(log, &ordinals, &found)) != SS_OK)
-            break;
+    if ((status = ss_log_ready(log)) == SS_OK && (status = ss_log_table_list(log, &ordinals, &found)) == SS_OK) {
         for (size_t i = 0; i < found && i < limit; i++)
             describe_segment(log, ordinals[i], &segments[i]);
-        mark_live(log, segments, found < limit ? found : limit, &stale);
-    }
-    free(ordinals);
-    if (status == SS_OK)
+        ss_segment *live;
+        uint64_t end, tail = atomic_load(&log->entry->tail);
+        for (size_t i = 0; ss_log_table_at(log, i, &live, &end) == SS_OK; i++) {
+            for (size_t s = 0; s < found && s < limit; s++)
+                if (segments[s].ordinal == live->facts.ordinal) {
+                    segments[s].live = 1;
+                    segments[s].sealed = end != UINT64_MAX;
+                    segments[s].end = end == UINT64_MAX ? tail : end;
+                    segments[s].index_present = segments[s].sealed && ss_log_index_present(log, live, end);
+                }
+            ss_log_table_release(log, live);
+        }
+        free(ordinals);
         *count = found;
+    }
     ss_store_leave(log->store);
     return status;
 }

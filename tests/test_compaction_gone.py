@@ -83,23 +83,6 @@ def test_a_shard_whose_directory_goes_between_the_look_and_the_work_is_passed_ov
         assert compact(stream).files == 0
 
 
-def test_what_a_dead_packer_had_put_in_place_and_not_told_of_is_found(tmp_path):
-    """A process that had listed the segments before goes on with what stands there, and removes what it replaced."""
-    directory = filled(tmp_path / "store")
-    shutil.copytree(tmp_path / "store", tmp_path / "copy")
-    with streamstore.open(tmp_path / "copy", maintenance=False) as store:
-        assert compact(store.stream("s")).segments == 4
-        made = os.path.join(store.attachment.stream_directory(store.stream("s").info.id), "0")
-    with streamstore.open(tmp_path / "store", maintenance=False) as store:
-        stream = store.stream("s")
-        assert [segment.live for segment in stream.log(0).segments()] == [1] * 5
-        os.rename(os.path.join(made, "000000000004.seg"), os.path.join(directory, "000000000004.seg"))
-        compact(stream)
-        compact(stream)
-        assert [(segment.ordinal, segment.packed) for segment in stream.log(0).segments()] == [(4, 1), (5, 0)]
-        assert len(list(stream.read())) == 4001
-
-
 def test_what_another_process_left_is_removed_by_one_that_looked_before(tmp_path):
     """A compactor asks each time: others may have died since it asked last."""
     directory = filled(tmp_path)

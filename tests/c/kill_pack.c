@@ -85,13 +85,21 @@ static void run(const char *point, int n, int alive, int hints)
     ss_store *store = open_store(SS_OPEN_CREATE);
     ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
     fill(log, 0, TOTAL, EACH);
-    if (!alive)
+    if (!alive || !hints)
         close_store(store);
+    if (alive && !hints) { /* one who knows of the segments and has none of them open */
+        ss_segment_info segments[16];
+        store = open_store(0);
+        log = open_log(store, SS_DURABILITY_PROCESS);
+        list_segments(log, segments, 16);
+    }
     pack_and_die(point, n);
     if (alive) {
-        check_whole(log, TOTAL);
+        if (hints) /* else the next packer is the first who looks */
+            check_whole(log, TOTAL);
         put(log, TOTAL);
-        check_whole(log, TOTAL + 1);
+        if (hints)
+            check_whole(log, TOTAL + 1);
         check_next(log, TOTAL + 1, 0);
         close_store(store);
     }
