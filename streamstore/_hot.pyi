@@ -162,6 +162,9 @@ class Target:
         attribute_block: bytes | None = None,
         sync: bool = False,
     ) -> PutResult: ...
+    def try_put_record(
+        self, data: _Data, partition_key: str | None, explicit_hash_key: int | None = None
+    ) -> PutResult | None: ...
     def put_records(
         self,
         entries: Iterable[_Entry],

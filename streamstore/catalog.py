@@ -64,6 +64,11 @@ class Catalog:
             self._log = self._attachment.log(0, 0, "catalog", _OPTIONS)
         return self._log
 
+    def end(self) -> int:
+        """Where its log ends, or 0 while that is not open: grows with every event, and waits for nobody."""
+        log = self._log
+        return 0 if log is None or self._attachment.closed else log.visible()
+
     def refresh(self) -> State:
         """The state with everything visible folded in; cheap where nothing is new. Callers must not change it."""
         with self._lock:

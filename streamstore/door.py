@@ -61,12 +61,13 @@ class _Binding(NamedTuple):
 class Door:
     """Puts of one stream. `put_record` and `put_records` are what is bound now; who meets CURABLE calls `*_again`."""
 
-    __slots__ = ("__weakref__", "_home", "_lock", "put_record", "put_records")
+    __slots__ = ("__weakref__", "_home", "_lock", "put_record", "put_records", "try_put_record")
 
     def __init__(self, home: DoorHome) -> None:
         self._home = home
         self.put_record: Callable[..., PutResult] = self._first_put
         self.put_records: Callable[..., PutResults] = self._first_put_many
+        self.try_put_record: Callable[..., PutResult | None] = _would_wait
         self._after_fork()
         native.watch_fork(self)
 
@@ -82,6 +83,7 @@ class Door:
     def forget(self) -> None:
         """Bind anew at the next put."""
         self.put_record, self.put_records = self._first_put, self._first_put_many
+        self.try_put_record = _would_wait
 
     def _bind(self) -> _Binding:
         if self._home.attachment.read_only:
@@ -93,6 +95,7 @@ class Door:
             logs = [self._home.log(index) for index in shards.open]
             target = sealed_target.bind(logs, shards.open_ranges, info, self._home.keys)
             self.put_record, self.put_records = target.put_record, target.put_records
+            self.try_put_record = target.try_put_record
             return _Binding(target, shards.open)
 
     def _rebind(self, error: StreamStoreError, tried: _Binding | None) -> _Binding:
@@ -162,6 +165,10 @@ class Door:
                 break
             _note(outcomes, left, done)
         return native.whole_results(outcomes)
+
+
+def _would_wait(*arguments: Any) -> None:
+    """What a door says that is not bound yet."""
 
 
 def _try(

@@ -98,6 +98,9 @@ class SealedTarget:
             log.sync(appended.end_position)
         return _results(log, appended)[0]
 
+    def try_put_record(self, data: Any, partition_key: str | None, explicit_hash_key: int | None = None) -> None:
+        """None: what is encrypted here is put by those who may wait."""
+
     def put_records(
         self, entries: Iterable[Any], attribute_blocks: Iterable[bytes | None] | None = None, sync: bool = False
     ) -> PutResults:

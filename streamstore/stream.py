@@ -302,6 +302,17 @@ class Stream(EncryptedStream, Keeping, Compacting):
         except CURABLE as error:
             return self._door.put_record_again(error, data, partition_key, explicit_hash_key, block, sync)
 
+    def try_put_record(
+        self, data: bytes, partition_key: str | None = None, explicit_hash_key: int | None = None
+    ) -> PutResult | None:
+        """Store one record if that takes no waiting at all, for event loops; else None, and nothing is written.
+
+        Always None on a `sync` or an encrypted stream, before the first `put_record`, and wherever a put would fail in
+        storage or at a reshard: the put_record that is made then waits, or says why. Raises what put_record raises for
+        bad arguments.
+        """
+        return self._door.try_put_record(data, partition_key, explicit_hash_key)
+
     def put_records(self, entries: Iterable[Any], *, sync: bool = False) -> PutResults:
         """Store many records in one call, in order within each shard, and say where each stands (one result an entry).
 

@@ -6,7 +6,18 @@ from functools import partial
 
 import fake_core
 import pytest
-from fake_core import APPEND_TRY, FULL, POISONED, SHARD_CLOSED, SYNC, Fake, PartialError, StatusError
+from fake_core import (
+    APPEND,
+    APPEND_TRY,
+    FULL,
+    POISONED,
+    SHARD_CLOSED,
+    SYNC,
+    WOULD_BLOCK,
+    Fake,
+    PartialError,
+    StatusError,
+)
 
 LONG_KEY = "ß" * 256
 
@@ -209,3 +220,37 @@ def test_what_is_synced_is_what_was_appended(fake, put, log):
     assert log.synced() == fake.read(log)[2]
     fake.target(log, sync=True).put_record(b"z", "k")
     assert log.synced() == fake.read(log)[2]
+
+
+def test_a_put_that_must_not_wait_appends_once_or_not_at_all(fake):
+    """By the same routes as others; never a call that may sleep, and None for whatever stands in the way."""
+    logs = [fake.log() for _ in range(3)]
+    target = fake.target(*logs)
+    results = [target.try_put_record(b"%d" % number, f"k{number}") for number in range(20)]
+    routes = [fake_core.route(f"k{number}", 3) for number in range(20)]
+    assert [result.shard_id for result in results] == [f"shard-{place}" for place in routes]
+    hash_key = 2 << 64
+    assert target.try_put_record(b"x", "k", hash_key).shard_id == f"shard-{fake_core.route(hash_key, 3)}"
+    assert sum(log.calls(APPEND) + log.calls(SYNC) for log in logs) == 0
+    log = logs[0]
+    alone, before = fake.target(log), len(fake.records(log))
+    for status in (WOULD_BLOCK, SHARD_CLOSED, FULL, POISONED):
+        log.script(APPEND_TRY, status, 1)
+        assert alone.try_put_record(b"x", "k") is None
+    assert alone.try_put_record(bytes((64 << 10) + 1), "k") is None  # the copy alone would take too long
+    assert fake.target(log, sync=True).try_put_record(b"x", "k") is None
+    assert len(fake.records(log)) == before
+    assert log.calls(APPEND) == 0
+
+
+def test_a_put_that_must_not_wait_refuses_bad_arguments(fake, log):
+    """As the other one does."""
+    target = fake.target(log, record_size_max=10)
+    with pytest.raises(fake_core.ArgumentError):
+        target.try_put_record(b"x", "")
+    with pytest.raises(fake_core.TooLargeError):
+        target.try_put_record(bytes(11), "k")
+    with pytest.raises(TypeError, match="try_put_record"):
+        target.try_put_record(b"x")
+    log.close()
+    assert target.try_put_record(b"x", "k") is None

@@ -38,6 +38,14 @@ int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, 
     }
 }
 
+ss_status ss_core_calls_try(ss_hot_state *state, const ss_core_calls_batch *batch, ss_appended *out)
+{
+    if (batch->bytes > APPEND_WITH_GIL_MAX)
+        return SS_WOULD_BLOCK;
+    return state->core->log_append(batch->log, batch->terms, batch->entries, batch->count, batch->expected_tail,
+                                   batch->flags | SS_APPEND_TRY, NULL, out);
+}
+
 int ss_core_calls_sync(ss_hot_state *state, ss_log *log, uint64_t end_position, ss_status *status)
 {
     for (;;) {

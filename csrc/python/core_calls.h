@@ -21,6 +21,8 @@ typedef struct {
  * GIL. 0, or -1 with the exception of a signal handler; nothing was appended then. */
 int ss_core_calls_append(ss_hot_state *state, const ss_core_calls_batch *batch, uint64_t *positions, ss_appended *out,
                          ss_status *status);
+/* Append if nothing has to be waited for; any other status than SS_OK says that nothing was. */
+ss_status ss_core_calls_try(ss_hot_state *state, const ss_core_calls_batch *batch, ss_appended *out);
 int ss_core_calls_sync(ss_hot_state *state, ss_log *log, uint64_t end_position, ss_status *status);
 
 typedef struct {

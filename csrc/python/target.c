@@ -143,25 +143,53 @@ static size_t route(ss_hot_state *state, const ss_target *target, const ss_entry
     return state->core->ranges_route(target->ranges, key);
 }
 
+/* PyErr is set where it is -1. */
+static int prepare(ss_hot_state *state, const ss_target *target, const ss_entry *entry, ss_core_calls_batch *batch,
+                   size_t *log)
+{
+    *log = route(state, target, entry);
+    if (*log >= target->log_count) {
+        PyErr_SetString(PyExc_SystemError, "the ranges name a shard that the target does not have");
+        return -1;
+    }
+    *batch = (ss_core_calls_batch){target->logs[*log], entry, 1, entry->data_size, 0, target->terms, 0};
+    return 0;
+}
+
+static PyObject *result_of(ss_hot_state *state, const ss_target *target, size_t log, const ss_appended *appended)
+{
+    ss_put_result_place place = {ss_target_shard_id(target, log), appended->epoch, appended->first_position,
+                                 appended->arrival_us, target->shard_indexes[log]};
+    return ss_put_result_new(state, &place);
+}
+
 static PyObject *append_one(ss_hot_state *state, const ss_target *target, const ss_entry *entry, int sync)
 {
-    size_t log = route(state, target, entry);
-    if (log >= target->log_count) {
-        PyErr_SetString(PyExc_SystemError, "the ranges name a shard that the target does not have");
-        return NULL;
-    }
-    ss_core_calls_batch batch = {target->logs[log], entry, 1, entry->data_size, 0, target->terms, 0};
+    ss_core_calls_batch batch;
+    size_t log;
     ss_appended appended;
     ss_status status;
-    if (ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)
+    if (prepare(state, target, entry, &batch, &log) < 0 ||
+        ss_core_calls_append(state, &batch, NULL, &appended, &status) < 0)
         return NULL;
     if (status == SS_OK && sync && ss_core_calls_sync(state, target->logs[log], appended.end_position, &status) < 0)
         return NULL;
     if (status != SS_OK)
         return ss_core_calls_raise(state, status, "put_record to %U", ss_target_shard_id(target, log));
-    ss_put_result_place place = {ss_target_shard_id(target, log), appended.epoch, appended.first_position,
-                                 appended.arrival_us, target->shard_indexes[log]};
-    return ss_put_result_new(state, &place);
+    return result_of(state, target, log, &appended);
+}
+
+/* Whatever stands in the way is told by the put that waits, which the caller makes next. */
+static PyObject *try_one(ss_hot_state *state, const ss_target *target, const ss_entry *entry)
+{
+    ss_core_calls_batch batch;
+    size_t log;
+    ss_appended appended;
+    if (prepare(state, target, entry, &batch, &log) < 0)
+        return NULL;
+    if (ss_core_calls_try(state, &batch, &appended) != SS_OK)
+        Py_RETURN_NONE;
+    return result_of(state, target, log, &appended);
 }
 
 static PyObject *put_record(PyObject *self, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
@@ -190,11 +218,37 @@ static PyObject *put_record(PyObject *self, PyObject *const *args, Py_ssize_t ar
     return result;
 }
 
+static PyObject *try_put_record(PyObject *self, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
+{
+    static const char *const parameters[] = {"data", "partition_key", "explicit_hash_key", NULL};
+    static const ss_arguments_signature signature = {"try_put_record", parameters, 2, 3};
+    PyObject *values[3];
+    const ss_target *target = (const ss_target *)self;
+    ss_hot_state *state = ss_hot_state_of(self);
+    if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(state) < 0)
+        return NULL;
+    if (target->log_count == 0 || target->sync)
+        Py_RETURN_NONE;
+    ss_arguments_rules rules = {state, -1, target->record_size_max, target->log_count == 1};
+    ss_arguments_parts parts = {values[0], values[1], values[2], NULL};
+    PyObject *kept = NULL;
+    ss_entry entry;
+    PyObject *result = NULL;
+    if (ss_arguments_entry(&rules, &parts, &kept, &entry) == 0)
+        result = try_one(state, target, &entry);
+    Py_XDECREF(kept);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"put_record", SS_HOT_FASTCALL(put_record), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "put_record($self, data, partition_key, explicit_hash_key=None, attribute_block=None, sync=False)\n--\n\n"
          "Append one record to the shard of its key; durable at return if the target or the call says sync.")},
+    {"try_put_record", SS_HOT_FASTCALL(try_put_record), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("try_put_record($self, data, partition_key, explicit_hash_key=None)\n--\n\n"
+               "Append one record if that takes no waiting for anything, also not for the disk; else None, and nothing "
+               "is written.")},
     {"put_records", SS_HOT_FASTCALL(ss_put_batch), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("put_records($self, entries, attribute_blocks=None, sync=False)\n--\n\n"
                "Append (data, partition_key[, explicit_hash_key]) entries, in order within each shard. All are checked "

@@ -5,8 +5,8 @@ The order is the service's: is it for us at all, its operation, who asks, types,
 
 from __future__ import annotations
 
-import base64
-import os
+import random
+from binascii import b2a_base64
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TARGET_PREFIX = "Kinesis_20131202."
 EVENT_STREAM = "application/vnd.amazon.eventstream"
-_JSON = JsonCodec()
+JSON = JsonCodec()
 _DENIED = (
     b"<AccessDeniedException>\n  <Message>Unable to determine service/operation name to be authorized</Message>\n"
     b"</AccessDeniedException>\n"
@@ -60,9 +60,11 @@ Codec = "JsonCodec | CborCodec"
 
 def codec_for(content_type: str) -> JsonCodec | CborCodec | None:
     """The encoding of a content type; None for one that the service does not speak."""
+    if content_type == JSON.content_type:
+        return JSON
     kind = content_type.partition(";")[0].strip().lower()
     if kind in ("application/x-amz-json-1.1", "application/json"):
-        return _JSON
+        return JSON
     if kind == "application/x-amz-cbor-1.1":
         from streamstore.kinesis.cbor_codec import shared
 
@@ -94,7 +96,7 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         if isinstance(result, Subscription):
             result.codec = codec
             return HttpResponse(200, _headers(EVENT_STREAM), b"", result)
-        return HttpResponse(200, _headers(codec.content_type), b"" if result is None else codec.encode(result))
+        return success(codec.content_type, b"" if result is None else codec.encode(result))
     except ServiceError as error:
         return failure(error, codec)
     except Exception as error:
@@ -102,13 +104,18 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         return failure(errors.internal(), codec)
 
 
+def success(content_type: str, body: bytes) -> HttpResponse:
+    """A response of 200."""
+    return HttpResponse(200, _headers(content_type), body)
+
+
 def _check(operation: Operation, codec: JsonCodec | CborCodec, value: Any) -> dict[str, Any]:
-    shortcut = SHORTCUTS.get(operation.name) if codec is _JSON else None
+    shortcut = SHORTCUTS.get(operation.name) if codec is JSON else None
     checked = None if shortcut is None else shortcut(value)
     return validation.check(operation.shape, value, codec) if checked is None else checked
 
 
-def failure(error: ServiceError, codec: JsonCodec | CborCodec = _JSON) -> HttpResponse:
+def failure(error: ServiceError, codec: JsonCodec | CborCodec = JSON) -> HttpResponse:
     """An error as a response."""
     body: dict[str, Any] = {"__type": error.type}
     if error.text:
@@ -122,11 +129,10 @@ def _xml(status: int, body: bytes) -> HttpResponse:
 
 
 def _headers(content_type: str) -> list[tuple[str, str]]:
-    noise = os.urandom(64)
-    text = noise[:16].hex()
+    text = f"{random.getrandbits(128):032x}"
     request_id = f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
     return [
         ("x-amzn-requestid", request_id),
-        ("x-amz-id-2", base64.b64encode(noise[16:]).decode()),
+        ("x-amz-id-2", b2a_base64(random.randbytes(48), newline=False).decode()),
         ("content-type", content_type),
     ]

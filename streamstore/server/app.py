@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from streamstore.aio.waiter import Ticket, waiter_of
-from streamstore.kinesis import wire
+from streamstore.kinesis import at_once, wire
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
+from streamstore.server.deadlines import Deadlines
 from streamstore.server.gate import Gate
 from streamstore.server.workers import Workers
 
@@ -21,6 +22,7 @@ BODY_SIZE_MAX = 16 << 20  # 10 MiB of records in base64, and their keys
 BODY_SECONDS = 60.0
 HEADER_SIZE_MAX = 64 << 10
 WORKERS = 32
+KNOWN_HOSTS_MAX = 1000
 HEALTH = "/healthcheck"
 
 
@@ -33,7 +35,11 @@ class Application:
         self.under_way = 0
         self._gate = gate
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
+        self._known_hosts: set[str] = set()
         self._workers = Workers(WORKERS)
+        self._deadlines = Deadlines(BODY_SECONDS)
+        # Whose signature is to be computed, and rights looked up, goes the long way.
+        self._at_once = None if gate.verifies else at_once.AtOnce(service, gate.who)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
@@ -51,16 +57,26 @@ class Application:
         if (refusal := self._refusal(scope, headers)) is not None:
             _plain(protocol, *refusal)
             return
-        body = await _body(protocol, headers)
+        body = await self._body(protocol, headers)
         if body is None:
             _plain(protocol, 413, "the body is too large, or took too long")
             return
         request = HttpRequest(scope.method, scope.path, scope.query_string, headers, body)
-        response = await self._workers.call(wire.answer, self.service, request, self._gate.who, self._gate.allow)
+        response = None
+        if self._at_once is not None and headers.get("x-amz-target") == at_once.TARGET:
+            response = self._at_once.answer(request)
+        if response is None:
+            response = await self._workers.call(self._answer_waiting, request)
         if response.subscription is None:
             _send(protocol, response)
         else:
             await self._stream(protocol, response, response.subscription)
+
+    def _answer_waiting(self, request: HttpRequest) -> HttpResponse:
+        response = wire.answer(self.service, request, self._gate.who, self._gate.allow)
+        if self._at_once is not None:
+            self._at_once.learn()
+        return response
 
     def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
         """What is said before a body is read, or to a health check."""
@@ -75,15 +91,26 @@ class Application:
         return None
 
     def _known_host(self, host: str) -> bool:
+        if host in self._known_hosts:
+            return True
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         name = name.strip("[]").lower()
-        if name == "localhost" or name.endswith(".localhost") or name in self._allowed:
-            return True
+        known = name == "localhost" or name.endswith(".localhost") or name in self._allowed or _is_address(name)
+        if known and len(self._known_hosts) < KNOWN_HOSTS_MAX:
+            self._known_hosts.add(host)
+        return known
+
+    async def _body(self, protocol: Any, headers: dict[str, str]) -> bytes | None:
+        """The request's body; None where it is too large or does not come."""
+        length = headers.get("content-length", "")
+        # Over HTTP/1 and HTTP/2 alike no more comes than was announced.
+        announced = int(length[:20]) if length.isascii() and length.isdigit() else None
+        if announced is not None and announced > BODY_SIZE_MAX:
+            return None
         try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+            return await self._deadlines.hold(_collect(protocol) if announced is None else protocol())
+        except (asyncio.TimeoutError, RuntimeError):
+            return None
 
     async def _stream(self, protocol: Any, response: HttpResponse, subscription: Subscription) -> None:
         """Send a subscription's frames until it ends or the client goes. Waiting costs no thread."""
@@ -133,10 +160,12 @@ class Application:
 
 def _headers(scope: Any) -> dict[str, str]:
     """By lower-case name; those that come twice are joined, as signatures want them."""
-    headers: dict[str, str] = {}
-    for name, value in scope.headers.items():
-        lower = name.lower()
-        headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
+    items = scope.headers.items()
+    headers: dict[str, str] = dict(items)
+    if len(headers) < len(items):
+        headers = {}
+        for name, value in items:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
     if scope.authority:
         headers[":authority"] = scope.authority
         headers.setdefault("host", scope.authority)
@@ -152,15 +181,12 @@ def _resolve(ticket: Ticket) -> None:
         ticket.future.set_result(None)
 
 
-async def _body(protocol: Any, headers: dict[str, str]) -> bytes | None:
-    """The request's body; None where it is too large or does not come."""
-    length = headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:20]) > BODY_SIZE_MAX:
-        return None
+def _is_address(name: str) -> bool:
     try:
-        return await asyncio.wait_for(_collect(protocol), BODY_SECONDS)
-    except (asyncio.TimeoutError, RuntimeError):
-        return None
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 async def _collect(protocol: Any) -> bytes | None:

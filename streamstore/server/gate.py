@@ -36,6 +36,11 @@ class Gate:
         # In the place of an unknown key's secret, so that it takes as long as a wrong signature.
         self._nobody = Credential("", secrets.token_hex(32))
 
+    @property
+    def verifies(self) -> bool:
+        """Are signatures computed, and rights looked at?"""
+        return self._credentials is not None
+
     def who(self, request: HttpRequest, operation: Operation) -> Caller:
         """The caller of a request. Raises the service's authentication errors."""
         claimed = sigv4.claim(request)

@@ -15,7 +15,7 @@ from typing import Any
 
 from streamstore import InvalidArgumentError, StorageError, Store, StreamStoreError
 from streamstore.kinesis.service import Service
-from streamstore.server import credentials
+from streamstore.server import credentials, loop
 from streamstore.server.app import Application
 from streamstore.server.gate import Gate
 
@@ -86,7 +86,7 @@ class Server:
 
         In the main thread SIGTERM and SIGINT stop it too. `on_ready` is called once it answers.
         """
-        asyncio.run(self._serve(on_ready))
+        loop.run(self._serve(on_ready))
 
     def stop(self) -> None:
         """Have `run` return, from any thread or signal handler."""

@@ -15,7 +15,12 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 EMPTY_HASH = hashlib.sha256(b"").hexdigest()
 _SCOPE = re.compile(r"([\w.-]{1,128})/(\d{8})/([a-z0-9-]{1,64})/([a-z0-9-]{1,64})/aws4_request", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_HEADERS = re.compile(r":?[a-z0-9._-]+(;:?[a-z0-9._-]+)*", re.ASCII)  # over HTTP/2 some sign `:authority`
+_NAMES = r":?[a-z0-9._-]+(?:;:?[a-z0-9._-]+)*"
+_HEADERS = re.compile(_NAMES, re.ASCII)  # over HTTP/2 some sign `:authority`
+_USUAL = re.compile(
+    rf"{ALGORITHM} Credential={_SCOPE.pattern}, ?SignedHeaders=({_NAMES}), ?Signature=({_SIGNATURE.pattern})", re.ASCII
+)
+"""The header as most clients write it; all else is taken apart piece by piece, which also finds what is wrong."""
 _TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _PARAMETERS = ("Credential", "Signature", "SignedHeaders")
 
@@ -51,10 +56,14 @@ def claim(request: HttpRequest) -> Claim:
 
 
 def _from_header(request: HttpRequest, header: str) -> Claim:
+    time = request.headers.get("x-amz-date", "")
+    usual = _USUAL.fullmatch(header)
+    if usual is not None and _TIME.fullmatch(time):
+        key_id, date, region, service, names, signature = usual.groups()
+        return Claim(key_id, date, region, service, tuple(names.split(";")), signature, time, False, 0)
     algorithm, _, rest = header.partition(" ")
     parts = dict(_pair(part) for part in rest.split(","))  # some clients write no space behind the comma
     missing = [name for name in _PARAMETERS if not parts.get(name)]
-    time = request.headers.get("x-amz-date", "")
     if algorithm != ALGORITHM or missing or not time:
         wanted = [f"Authorization header requires '{name}' parameter." for name in missing]
         if not time:
