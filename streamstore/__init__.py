@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import streamstore.aio as aio
     from streamstore.kinesis.door import boto3_client
     from streamstore.queue import Queue
+    from streamstore.replay import Replay
     from streamstore.server.threads import serve_in_thread
 
 __version__ = "0.1.0"
@@ -81,6 +82,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLargeError",
+    "Replay",
     "SequenceRange",
     "SettingsChangedError",
     "Shard",
@@ -115,6 +117,7 @@ _LATE = {
     "aio": "streamstore.aio",
     "boto3_client": "streamstore.kinesis.door:boto3_client",
     "Queue": "streamstore.queue:Queue",
+    "Replay": "streamstore.replay:Replay",
     "serve_in_thread": "streamstore.server.threads:serve_in_thread",
 }
 

@@ -27,6 +27,8 @@ LEVELS: dict[str, float] = {
     "iterators": 1,
     "retention": 1,
     "aggregation": 1.1,
+    "fields": 1,  # key and time of a line
+    "histogram": 1,
     "attributes": 1,
     "arrow": 1.5,
     "lineage": 1.4,  # the shards of one stream as a value

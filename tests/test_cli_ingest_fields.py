@@ -1,4 +1,4 @@
-"""streamstore.cli.ingest.fields: keys and event times out of lines."""
+"""streamstore.fields: keys and event times out of lines."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from streamstore.cli.ingest.fields import FieldTaker, time_parser_for
+from streamstore.fields import FieldTaker, time_parser_for
 
 UTC = timezone.utc
 NOON = datetime(2015, 5, 17, 12, 0, 0, tzinfo=UTC)

@@ -38,6 +38,7 @@ VERBS = {
     "snapshot": "backup:snapshot",
     "restore": "backup:restore",
     "queue": "queue.command:queue",
+    "replay": "replay.command:replay",
     "serve": "serve:serve",
     "demo": "demo.command:demo",
 }

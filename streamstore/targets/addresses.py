@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import streamstore
-from streamstore.errors import InvalidArgumentError
+from streamstore.errors import InvalidArgumentError, InvalidTypeError
+from streamstore.queue import Queue
 from streamstore.stream import Stream
 from streamstore.targets.calls import CallableTarget, NullTarget
 from streamstore.targets.endpoint import KinesisTarget, make_client
@@ -59,6 +60,19 @@ def open_target(
     if suffix in (".jsonl", ".ndjson", ".json"):
         return JsonLinesTarget(address)
     raise InvalidArgumentError(f"{address!r} names no target; these do:\n{FORMS}")
+
+
+def as_target(target: Any, *, origin: Stream | None = None) -> Target:
+    """A target as it is, or one for a stream, a queue, or a function of a record. Raises InvalidTypeError."""
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, Stream):
+        return StreamTarget(target, origin=origin)
+    if isinstance(target, Queue):
+        return QueueTarget(target)
+    if callable(target):
+        return CallableTarget(target)
+    raise InvalidTypeError(f"a target is a Target, a Stream, a Queue or a function, not {type(target).__name__}")
 
 
 def _json_lines(rest: str) -> Target:

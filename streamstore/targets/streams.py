@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from streamstore.queue import Queue
 from streamstore.stream import Stream
 from streamstore.targets.target import Item, Target
 from streamstore.values import PutEntry
+
+
+def source_of(item: Item, origin: Stream | None) -> Mapping[str, Any] | None:
+    """What the source of a copy says: that of the original where it has one, else where in `origin` that stands."""
+    if item.source or origin is None or not hasattr(item, "arrival_us"):
+        return item.source or None
+    record = cast(Any, item)
+    return {
+        "from": origin.token,
+        "stream": origin.name,
+        "shard_id": record.shard_id,
+        "sequence_number": record.sequence_number,
+        "arrival_us": record.arrival_us,
+    }
 
 
 class StreamTarget(Target):
@@ -23,7 +37,7 @@ class StreamTarget(Target):
         super().__init__()
         self.name = stream.name
         self._stream = stream
-        self._from = None if origin is None else {"from": origin.token, "stream": origin.name}
+        self._origin = origin
         self._owned = owned
 
     def _send(self, items: Sequence[Item]) -> None:
@@ -36,15 +50,8 @@ class StreamTarget(Target):
             item.explicit_hash_key,
             item.attributes or None,
             item.event_time,
-            item.source or self._source(item),
+            source_of(item, self._origin),
         )
-
-    def _source(self, item: Item) -> dict[str, Any] | None:
-        if self._from is None or not hasattr(item, "arrival_us"):
-            return None
-        record = cast(Any, item)
-        numbers = {"sequence_number": record.sequence_number, "arrival_us": record.arrival_us}
-        return {**self._from, "shard_id": record.shard_id, **numbers}
 
     def close(self) -> None:
         if self._owned is not None:

@@ -15,13 +15,13 @@ import click
 from streamstore import errors
 from streamstore.cli.arguments import DURABILITIES, directory_argument, json_option, open_to_write, stream_argument
 from streamstore.cli.exits import NOT_FOUND, VerbError
-from streamstore.cli.ingest.fields import FieldTaker, time_parser_for
 from streamstore.cli.ingest.lines import Line, read_lines, silence_of
 from streamstore.cli.ingest.resume import Taken, find_taken
 from streamstore.cli.ingest.run import Run, Tally, check_same
 from streamstore.cli.ingest.source import Source, SourceLock, file_source, named_source, pipe_source
 from streamstore.cli.output import duration_text, note, print_json, size_text
 from streamstore.cli.progress import RunProgress
+from streamstore.fields import FieldTaker, time_parser_for
 from streamstore.store import Store
 from streamstore.stream import Stream
 

@@ -8,10 +8,10 @@ from typing import Any, BinaryIO
 
 from streamstore import errors
 from streamstore.cli.exits import VerbError
-from streamstore.cli.ingest.fields import FieldTaker
 from streamstore.cli.ingest.lines import Line
 from streamstore.cli.ingest.resume import Last, Taken
 from streamstore.cli.ingest.source import position_hash
+from streamstore.fields import FieldTaker
 from streamstore.routing import hash_key as key_hash
 from streamstore.stream import Stream
 from streamstore.values import PutEntry
