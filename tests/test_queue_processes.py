@@ -230,3 +230,29 @@ def test_who_decided_and_who_followed_have_the_same_state(tmp_path):
         assert states[0].to_map() == states[1].to_map()
         assert (states[0].owners, states[0].in_flight) == (states[1].owners, states[1].in_flight)
         assert set(states[0].live) == {message.name for message in kept}
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_receipt_stays_good_where_others_receive_while_the_log_is_cut(tmp_path, monkeypatch, count, again):
+    """A receive may be followed by a roll, which folds what came in between: the receipt is that of the receive."""
+    with streamstore.open(tmp_path / "s") as one, streamstore.open(tmp_path / "s") as two:
+        queue, other = one.queue("jobs", visibility=0), two.queue("jobs")
+        queue.put_many(range(20))
+        if again:
+            queue.get_many(6)
+        journal = queue.engine.journal
+
+        def roll():
+            others.extend(other.get_many(6, visibility=30))
+            journal.refresh()
+
+        others = []
+        monkeypatch.setattr(journal, "_look_at", 0)
+        monkeypatch.setattr(journal, "_roll_if_long", roll)
+        mine = queue.get_many(count, visibility=30) if count > 1 else [queue.get(visibility=30)]
+        assert [message.receive_count for message in mine] == [1 + again] * count
+        assert others
+        queue.ack_many(mine)
+        other.ack_many(others)
+        assert queue.stats()["total_acknowledged"] == len(mine) + len(others)

@@ -126,9 +126,9 @@ class DeadLetters:
                 names = sorted(name for name, letter in state.dead.items() if letter.deadline_us <= now_us)[:n]
                 if not names:
                     return []
+                given: dict[str, Any] = {"number": state.number + 1, "deadline_us": now_us + us}
+                found = [(name, state.dead[name]._replace(**given), engine.fetch(name)) for name in names]
                 if engine.journal.append(events.other("receive_dead", events.pairs(names), now_us + us)):
-                    state = engine.journal.state
-                    found = [(name, state.dead[name], engine.fetch(name)) for name in names]
                     return [DeadLetter(self._queue, name, letter, rec) for name, letter, rec in found if rec]
 
     def change(self, event: str, letters: Iterable[DeadLetter]) -> None:

@@ -73,11 +73,12 @@ class Receiver:
         name = shard << 64 | position
         behind: Cursor = _make(Cursor, (record.next_position, record.ordinal, position, record.epoch))
         event = events.receive_one(shard, position, behind, now_us, visibility_us, owner)
+        number = state.number + 1  # said before the append, which may go on to fold what others receive
         values = (shard, name, behind, now_us, visibility_us, owner)
         if not self.journal.append(event, state.receive_one, *values, reserve=self.reserve):
             return None
         ahead.take(record)
-        return record, name, state.number, 1, now_us + state.wall_offset_us
+        return record, name, number, 1, now_us + state.wall_offset_us
 
     def _append(self, event: bytes) -> bool:
         return self.journal.append(event, reserve=self.reserve)
@@ -110,13 +111,13 @@ class Receiver:
             found, missing = self._fetch(same)
             spent = self._spent(found)
             try:
+                taking = [self._taken(state, name, record, times[0]) for name, record in found.items()]
                 if missing:
                     self._publish_gone(missing)
                 elif spent:
                     self._home.publish_dead(spent, f"received {state.live[spent[0]].receives} times without an ack")
                 elif self._append(events.redeliver(shard, [position_of(name) for name in same], times)):
-                    now = self.journal.state
-                    taken += [self._taken(now, name, record) for name, record in found.items()]
+                    taken += taking
             finally:
                 self.journal.state.put_back(names)
                 # Not what this very call took with a visibility of 0: nobody gets a message twice in one call.
@@ -124,9 +125,10 @@ class Receiver:
         return taken
 
     @staticmethod
-    def _taken(state: FoldedDeliveries, name: int, record: Record) -> Taken:
-        delivery = state.live[name]
-        return record, name, delivery.number, delivery.receives, delivery.first_us
+    def _taken(state: FoldedDeliveries, name: int, record: Record, now_us: int) -> Taken:
+        """The redelivery that is to be published next; said before, as an append may fold what others do then."""
+        old = state.live[name]
+        return record, name, state.number + 1, old.receives + 1, old.first_us or now_us + state.wall_offset_us
 
     def _fetch(self, names: Sequence[int]) -> tuple[dict[int, Record], list[int]]:
         found, missing = {}, []
@@ -176,12 +178,12 @@ class Receiver:
         keys = [key_of(record) for record in records] if self.settings.key_order else None
         if self._must_wait(records, keys):
             return [], self._pass(shard, self.source.peek(shard, cursor, max(len(records), _PASSED_TOGETHER)))
+        state = self.journal.state
+        number, first_us = state.number + 1, times[0] + state.wall_offset_us
         positions = [record.position for record in records]
         if not self._append(events.receive(shard, positions, keys, _behind(records[-1]), times)):
             return [], True
         self.source.advance(shard, len(records))
-        state = self.journal.state
-        number, first_us = state.number, times[0] + state.wall_offset_us
         if not shard:
             return [(record, record.position, number, 1, first_us) for record in records], False
         return [(record, shard << 64 | record.position, number, 1, first_us) for record in records], False
