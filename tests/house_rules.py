@@ -28,8 +28,8 @@ LEVELS: dict[str, float] = {
     "retention": 1,
     "aggregation": 1.1,
     "fields": 1,  # key and time of a line
-    "histogram": 1,
     "attributes": 1,
+    "histogram": 1,
     "arrow": 1.5,
     "lineage": 1.4,  # the shards of one stream as a value
     "events": 1.5,  # what the catalog's log says, and what follows from it

@@ -15,9 +15,9 @@ from command_line import run, start, succeed
 import streamstore
 from streamstore.cli.demo.checks import check_store
 from streamstore.cli.demo.child import Ack
-from streamstore.cli.demo.clickstream import clickstream
 from streamstore.cli.demo.command import file_system
 from streamstore.cli.demo.story import Story, quantiles
+from streamstore.generate.clickstream import clickstream
 
 EVENTS = 6_000
 

@@ -1,4 +1,4 @@
-"""streamstore.cli.demo.clickstream: the events of the demo."""
+"""streamstore.generate.clickstream: the events of the demo."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from itertools import pairwise
 
-from streamstore.cli.demo.clickstream import clickstream
+from streamstore.generate.clickstream import clickstream
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:

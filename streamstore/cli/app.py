@@ -39,6 +39,7 @@ VERBS = {
     "restore": "backup:restore",
     "queue": "queue.command:queue",
     "replay": "replay.command:replay",
+    "generate": "generate:generate",
     "serve": "serve:serve",
     "demo": "demo.command:demo",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 import streamstore
 from streamstore.cli.demo.child import Ack
-from streamstore.cli.demo.clickstream import event_number
+from streamstore.generate.clickstream import event_number
 
 
 def check_store(

@@ -14,8 +14,8 @@ from typing import Any
 import streamstore
 from streamstore.cli.demo.checks import check_store
 from streamstore.cli.demo.child import Child
-from streamstore.cli.demo.clickstream import clickstream, part_of
 from streamstore.cli.demo.writer import PACED
+from streamstore.generate.clickstream import clickstream, part_of
 
 STREAM = "clickstream"
 SHARDS = 4

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 
 import streamstore
-from streamstore.cli.demo.clickstream import event_number
+from streamstore.generate.clickstream import event_number
 
 TIMEOUT_SECONDS = 20.0
 

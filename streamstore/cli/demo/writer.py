@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import streamstore
-from streamstore.cli.demo.clickstream import event_number, part_of, user_of
 from streamstore.cli.ingest.resume import Place, Taken, find_taken
+from streamstore.generate.clickstream import event_number, part_of, user_of
 from streamstore.routing import hash_key
 
 Entry = tuple[bytes, str]  # data, partition key

@@ -56,29 +56,39 @@ class _Session:
         self.referrer = "/"
 
 
-def clickstream(count: int, seed: int = SEED) -> Iterator[Event]:
-    """`count` events in order of time, 150 to 250 bytes each; users follow a Zipf-like law, so that some shards are
-    busier.
-    """
-    chance = random.Random(seed)
-    draw = chance.random
-    weights = list(accumulate(1 / (rank + 10) ** 1.05 for rank in range(USERS)))
-    names = [f"user-{number:06d}" for number in range(USERS)]
+class Visitors:
+    """Those who are in the shop at one time; users follow a Zipf-like law, so that some are much busier."""
 
-    def arrive() -> _Session:
-        return _Session(chance, chance.choices(names, cum_weights=weights)[0])
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._weights = list(accumulate(1 / (rank + 10) ** 1.05 for rank in range(USERS)))
+        self._names = [f"user-{number:06d}" for number in range(USERS)]
+        self._sessions = [self._arrive() for _ in range(SESSIONS_AT_ONCE)]
 
-    sessions = [arrive() for _ in range(SESSIONS_AT_ONCE)]
-    time_ms = float(FIRST_EVENT_MS)
-    for number in range(count):
-        time_ms += -4.0 + 8.0 * draw() + 4.0  # 250 clicks a second
-        place = int(draw() * SESSIONS_AT_ONCE)
-        session = sessions[place]
-        yield _click(session, number, int(time_ms), draw)
+    def _arrive(self) -> _Session:
+        return _Session(self._chance, self._chance.choices(self._names, cum_weights=self._weights)[0])
+
+    def click(self, number: int, time_ms: int) -> Event:
+        """The next click of one of them, 150 to 250 bytes."""
+        chance = self._chance
+        place = int(chance.random() * SESSIONS_AT_ONCE)
+        session = self._sessions[place]
+        event = _click(session, number, time_ms, chance.random)
         ways, cumulated = _STEPS[session.page]
         session.page = chance.choices(ways, cum_weights=cumulated)[0]
         if session.page == "leave":
-            sessions[place] = arrive()
+            self._sessions[place] = self._arrive()
+        return event
+
+
+def clickstream(count: int, seed: int = SEED) -> Iterator[Event]:
+    """`count` events in order of time, some 250 a second."""
+    chance = random.Random(seed)
+    visitors = Visitors(chance)
+    time_ms = float(FIRST_EVENT_MS)
+    for number in range(count):
+        time_ms += -4.0 + 8.0 * chance.random() + 4.0
+        yield visitors.click(number, int(time_ms))
 
 
 def _click(session: _Session, number: int, time_ms: int, draw: object) -> Event:

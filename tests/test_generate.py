@@ -1,0 +1,210 @@
+"""streamstore.generate: arrival processes, keys, sizes, scenarios, and sending what they make."""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import threading
+from collections import Counter
+from datetime import datetime, timezone
+from itertools import islice, pairwise, takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import streamstore
+from streamstore.errors import InvalidArgumentError
+from streamstore.generate import (
+    SCENARIOS,
+    Bursts,
+    Constant,
+    Filler,
+    Generator,
+    Keys,
+    Periodic,
+    Poisson,
+    Sizes,
+    Template,
+    preview,
+    scenario,
+)
+from streamstore.targets import CallableTarget, NullTarget, StreamTarget
+
+MONDAY = datetime(2026, 1, 5, tzinfo=timezone.utc)
+
+
+def offsets(arrivals: Any, count: int, start: datetime = MONDAY) -> list[float]:
+    """The first offsets of a process."""
+    return list(islice(arrivals.offsets(random.Random(5), start), count))
+
+
+def test_constant() -> None:
+    """Evenly, without drift."""
+    assert offsets(Constant(4), 5) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert offsets(Constant(3), 3_000_001)[-1] == 1_000_000.0
+
+
+def test_poisson() -> None:
+    """The mean is the rate's; the gaps spread as much as they last (the mark of the exponential distribution)."""
+    found = offsets(Poisson(100), 20_000)
+    gaps = [after - before for before, after in pairwise(found)]
+    assert statistics.mean(gaps) == pytest.approx(0.01, rel=0.05)
+    assert statistics.stdev(gaps) == pytest.approx(0.01, rel=0.05)
+
+
+def test_bursts() -> None:
+    """Records only while it is on."""
+    assert offsets(Bursts(2, 1, 9), 5) == [0, 0.5, 10, 10.5, 20]
+    assert offsets(Bursts(0.1, 1, 1), 3) == [0, 2, 4]  # a burst has one at least
+
+
+def test_periodic() -> None:
+    """Each hour of the week has its mean; smoothed, the half hour lies between two of them."""
+    means = [0.0] * 168
+    means[1], means[2] = 100.0, 300.0
+    week = Periodic(means, [0.0] * 168)
+    found = list(takewhile(lambda at: at < 4 * 3600, week.offsets(random.Random(1), MONDAY)))
+    assert Counter(int(at) // 3600 for at in found) == {1: 360_000, 2: 1_080_000}
+    half_past_one = MONDAY.replace(hour=1, minute=30)
+    assert Periodic(means, [2.0] * 168, smooth=True).at(half_past_one) == (200.0, 2.0)
+    assert week.at(MONDAY.replace(hour=0)) == (0.0, 0.0)
+
+
+def test_periodic_spreads() -> None:
+    """The number of a second varies by its sigma."""
+    week = Periodic([50.0] * 168, [5.0] * 168)
+    counts = Counter(int(at) for at in offsets(week, 50_000))
+    assert 4 < statistics.stdev(list(counts.values())[:-1]) < 6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Constant(0),
+        lambda: Poisson(float("inf")),
+        lambda: Bursts(1, 0, 1),
+        lambda: Bursts(1, 1, -1),
+        lambda: Periodic([1.0] * 167, [0.0] * 168),
+        lambda: Periodic([0.0] * 168, [0.0] * 168),
+        lambda: Periodic([1.0] * 168, [-1.0] * 168),
+        lambda: Keys(0),
+        lambda: Keys(5, -1),
+        lambda: Sizes("x"),
+        lambda: Sizes("uniform:5"),
+        lambda: Sizes("uniform:5:1"),
+        lambda: Sizes("lognormal:0:1"),
+        lambda: Sizes(-1),
+        lambda: Sizes("nan"),
+        lambda: scenario("nothing"),
+        lambda: Generator(Filler(Sizes(1)), NullTarget()),
+        lambda: Generator(Filler(Sizes(1)), NullTarget(), count=-1),
+        lambda: Generator(Filler(Sizes(1)), NullTarget(), count=1, start=datetime(2026, 1, 1)),  # noqa: DTZ001
+        lambda: Generator(Filler(Sizes(1)), NullTarget(), duration=1, start=MONDAY),
+    ],
+)
+def test_wrong_input_is_refused(make: Any) -> None:
+    """With an error that says what would be right."""
+    with pytest.raises(InvalidArgumentError, match=r"\w+ .*\w"):
+        make()
+
+
+def test_keys_follow_zipf() -> None:
+    """The n-th key comes 1 / n as often as the first; with exponent 0 all come alike."""
+    found = Counter(Keys(100, 1.0).draw(chance) for chance in [random.Random(3)] for _ in range(50_000))
+    assert found["key-00"] / found["key-09"] == pytest.approx(10, rel=0.2)
+    even = Counter(Keys(10, 0).draw(chance) for chance in [random.Random(3)] for _ in range(50_000))
+    assert min(even.values()) > 0.9 * max(even.values())
+
+
+def test_sizes() -> None:
+    """Each distribution has its mean and its bounds."""
+    chance = random.Random(3)
+    assert {Sizes("100").draw(chance) for _ in range(10)} == {100}
+    uniform = [Sizes("uniform:10:20").draw(chance) for _ in range(2000)]
+    assert (min(uniform), max(uniform)) == (10, 20)
+    assert statistics.mean(Sizes("normal:500:50").draw(chance) for _ in range(5000)) == pytest.approx(500, rel=0.02)
+    assert statistics.median(Sizes("lognormal:300:1").draw(chance) for _ in range(5000)) == pytest.approx(300, rel=0.1)
+    assert max(Sizes("normal:10:50", size_max=60).draw(chance) for _ in range(500)) == 60
+
+
+def test_filler_makes_records_of_a_size() -> None:
+    """Letters without a newline, however large, under a key of the set."""
+    entry = Filler(Sizes(3_000_000), Keys(5), seed=1).make(0)
+    assert len(entry.data) == 3_000_000
+    assert entry.data.isascii()
+    assert b"\n" not in entry.data
+    assert entry.partition_key in {f"key-{number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenarios(name: str) -> None:
+    """The same seed gives the same records, a few keys are busier than the rest, and each is what it says it is."""
+    first, again = scenario(name, seed=4), scenario(name, seed=4)
+    records = [first.make(1_700_000_000_000_000 + n * 1000) for n in range(3000)]
+    assert [again.make(1_700_000_000_000_000 + n * 1000) for n in range(3000)] == records
+    assert [scenario(name, seed=5).make(0)] != records[:1]
+    assert all(1 <= len(str(record.partition_key)) <= 256 for record in records)
+    assert len({record.partition_key for record in records}) > 10
+    if name == "logs":
+        assert all(record.data.startswith(str(record.partition_key).encode()) for record in records)
+        assert records[0].data.split(b"[")[1].startswith(b"14/Nov/2023:22:13:20 +0000]")
+    else:
+        assert all(isinstance(json.loads(record.data), dict) for record in records)
+
+
+def test_orders_go_their_way() -> None:
+    """Each order is placed, paid, shipped and delivered in that order, or cancelled behind its placing."""
+    source = scenario("orders", seed=1)
+    ways: dict[str, list[str]] = {}
+    for _ in range(20_000):
+        document = json.loads(source.make(0).data)
+        ways.setdefault(document["order"], []).append(document["status"])
+    whole = ["placed", "paid", "shipped", "delivered"]
+    assert all(way == whole[: len(way)] or way == ["placed", "cancelled"] for way in ways.values())
+    assert ["placed", "cancelled"] in ways.values()
+    assert whole in ways.values()
+
+
+def test_a_simulated_run_into_a_stream(tmp_path: Path) -> None:
+    """Event times are as planned, everything is there, and no time was waited for."""
+    with streamstore.open(tmp_path / "store", durability="process") as store:
+        stream = store.create_stream("s", 2)
+        generator = Generator(
+            Template("{{sequence.number}}"), StreamTarget(stream), arrivals=Constant(10), duration=3600, start=MONDAY
+        )
+        done = generator.run()
+        assert (done.records, done.stopped) == (36_000, False)
+        records = sorted(stream.read("TRIM_HORIZON"), key=lambda record: int(record.data))
+        assert [int(record.data) for record in records] == list(range(36_000))
+        assert [(record.event_time - MONDAY).total_seconds() for record in records[::1000]] == list(range(0, 3600, 100))
+
+
+def test_a_run_in_real_time_keeps_its_rate() -> None:
+    """Never early; each record's lateness is counted."""
+    sent: list[int] = []
+    target = CallableTarget(lambda batch: sent.append(len(batch)), batches=True)
+    done = Generator(Filler(Sizes(10)), target, arrivals=Constant(200), count=60).run()
+    assert done.seconds >= 59 / 200
+    assert sum(sent) == done.records == done.late_us.count == 60
+    assert len(sent) > 5  # not all at once
+
+
+def test_stop_ends_a_run_between_batches() -> None:
+    """What was made is sent, the rest is not, also where the next record is far away."""
+    target = CallableTarget(lambda batch: None, batches=True)
+    generator = Generator(Filler(Sizes(10)), target, arrivals=Constant(0.001), duration=10_000)
+    timer = threading.Timer(0.2, generator.stop)
+    timer.start()
+    done = generator.run()
+    timer.join()
+    assert done.stopped
+    assert done.records == target.records == 1
+    assert done.seconds < 30
+
+
+def test_preview_sends_nothing() -> None:
+    """The records a second apart."""
+    records = preview(Template("{{date.simUtc(ss)}}", seed=1), 3, start=MONDAY)
+    assert [record.data for record in records] == [b"00", b"01", b"02"]
