@@ -157,6 +157,23 @@ WORK = [
     ),
     Row("work.waiting", "work", "1,000 threads that wait in one process", "cores", at_most(0.01)),
 ]
+_CALLS = {"put_records": "PutRecords of 500", "get_records": "GetRecords of 1,000", "put_record": "PutRecord"}
+_WIRE_BARS = {"put_records": 15, "get_records": 10, "put_record": 3}
+HTTP = [
+    *(
+        Row(f"http.{name}{kind}", "http", f"{title} over HTTP, 8 connections{mode}; kinesalite", bar=bar)
+        for name, title in _CALLS.items()
+        for kind, mode, bar in (("", "", at_least(_WIRE_BARS[name])), (".sync", ", sync", None))
+    ),
+    *(
+        Row(f"boto3.{door}.{name}", "http", f"{title} by boto3 {where}; a constant answer", bar=at_most(1.3))
+        for door, where in (("http", "over HTTP"), ("process", "in process"))
+        for name, title in _CALLS.items()
+    ),
+    Row("serve.start", "http", "from `streamstore serve` to its ready line", "s", at_most(0.5)),
+    Row("serve.idle", "http", "private memory (RssAnon) of the server, idle", "bytes", at_most(80_000_000)),
+    Row("serve.volume", "http", "the same while records pass, peak", "bytes", at_most(200_000_000), 1000),
+]
 ROWS = {
     row.id: row
     for row in [
@@ -171,6 +188,7 @@ ROWS = {
         *MEMORY,
         *SCALE,
         *WORK,
+        *HTTP,
         *QUEUES,
     ]
 }

@@ -24,6 +24,7 @@ GROUP_TITLES = {
     "memory": "Memory",
     "scale": "Many streams, many shards",
     "work": "The queue",
+    "http": "The Kinesis API, over HTTP and through boto3",
     "queues": "For information: other embedded stores and queues",
 }
 MEANINGS = """\
