@@ -12,6 +12,7 @@ from streamstore.kinesis.call import Call, Request
 from streamstore.kinesis.shortcuts import Entries, Entry
 from streamstore.kinesis.values import ResultList
 from streamstore.limits import HASH_KEY_END
+from streamstore.native import PutResults
 
 BATCH_SIZE_MAX = 10 << 20
 
@@ -53,7 +54,8 @@ def put_records(call: Call, request: Request) -> dict[str, Any]:
     if request.get("DryRun"):
         raise errors.dry_run()
     results = _put_all(call, stream, entries)
-    failed = sum(isinstance(item, errors.ServiceError) for item in results)
+    whole = isinstance(results, PutResults)
+    failed = 0 if whole else sum(isinstance(item, errors.ServiceError) for item in results)
     answer: dict[str, Any] = {"FailedRecordCount": failed, "Records": ResultList(results)}
     return {**answer, "EncryptionType": "KMS"} if settings.key_id else answer
 
@@ -110,8 +112,10 @@ def _over_rate(call: Call, stream: Stream, entry: Entry) -> str:
     return routing.shard_id(index)
 
 
-def _put_all(call: Call, stream: Stream, entries: Sequence[Entry]) -> list[Any]:
+def _put_all(call: Call, stream: Stream, entries: Sequence[Entry]) -> Sequence[Any]:
     """What each entry came to: a PutResult or a ServiceError."""
+    if call.service.throttle is None and call.service.faults is None:
+        return _store(stream, entries)
     results: list[Any] = [None] * len(entries)
     waiting = list(range(len(entries)))
     if call.service.throttle is not None:
@@ -124,16 +128,18 @@ def _put_all(call: Call, stream: Stream, entries: Sequence[Entry]) -> list[Any]:
         waiting = passed
     if call.service.faults is not None:
         waiting = call.service.faults.drop(call, stream, entries, waiting, results)
-    if not waiting:
-        return results
+    if waiting:
+        for place, item in zip(waiting, _store(stream, [entries[place] for place in waiting]), strict=True):
+            results[place] = item
+    return results
+
+
+def _store(stream: Stream, entries: Sequence[Entry]) -> Sequence[Any]:
     try:
-        stored: Sequence[Any] = stream.put_records([entries[place] for place in waiting])
+        return stream.put_records(entries)
     except PartialPutError as error:
-        stored = [errors.from_store(item) if isinstance(item, StreamStoreError) else item for item in error.results]
+        return [errors.from_store(item) if isinstance(item, StreamStoreError) else item for item in error.results]
     except RecordTooLargeError as error:
         raise errors.refused(str(error)) from None
     except InvalidArgumentError as error:
         raise errors.invalid(str(error)) from None
-    for place, item in zip(waiting, stored, strict=True):
-        results[place] = item
-    return results

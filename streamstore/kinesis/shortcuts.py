@@ -8,6 +8,8 @@ from __future__ import annotations
 from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Callable
+from itertools import repeat
+from operator import add
 from typing import Any
 
 from streamstore.kinesis import scalars
@@ -15,6 +17,7 @@ from streamstore.kinesis.scalars import SHAPES
 
 Entry = tuple[bytes, "str | None", "int | None"]
 _BATCH_MEMBERS = {"StreamName", "Records"}
+_ENTRY_MEMBERS = ("Data", "PartitionKey")
 _RECORD_MEMBERS = {"StreamName", "Data", "PartitionKey"}
 _NAME = SHAPES["StreamName"]
 _KEY = SHAPES["PartitionKey"]
@@ -45,18 +48,20 @@ def put_records(value: Any) -> dict[str, Any] | None:
     records = value["Records"]
     if type(records) is not list or not 0 < len(records) <= _BATCH_MAX:
         return None
-    entries = Entries()
     try:
-        for item in records:
-            text, key = item["Data"], item["PartitionKey"]
-            data = a2b_base64(text)
-            if len(item) != 2 or len(key) > _KEY_MAX or not key or not key.isascii() or not _is_whole(text, data):
-                return None
-            entries.append((data, key, None))
+        texts = [item["Data"] for item in records]
+        keys = [item["PartitionKey"] for item in records]
+        data = list(map(a2b_base64, texts))
+        joined = "".join(keys)
     except (KeyError, TypeError, AttributeError, Base64Error, ValueError):
         return None
-    sizes = [len(data) + len(key) for data, key, _ in entries if key is not None]
-    entries.total, entries.largest = sum(sizes), max(sizes)
+    sizes, key_sizes = list(map(len, data)), list(map(len, keys))
+    if not joined.isascii() or not min(key_sizes) or max(key_sizes) > _KEY_MAX or max(sizes) > _DATA_MAX:
+        return None
+    if set(map(len, records)) != {len(_ENTRY_MEMBERS)} or not all(map(_is_whole, texts, sizes)):
+        return None
+    entries = Entries(zip(data, keys, repeat(None)))
+    entries.total, entries.largest = sum(sizes) + len(joined), max(map(add, sizes, key_sizes))
     return {"StreamName": value["StreamName"], "Records": entries}
 
 
@@ -71,16 +76,21 @@ def put_record(value: Any) -> dict[str, Any] | None:
         data = a2b_base64(text)
     except (Base64Error, ValueError):
         return None
-    return {"StreamName": value["StreamName"], "Data": data, "PartitionKey": key} if _is_whole(text, data) else None
+    if len(data) > _DATA_MAX or not _is_whole(text, len(data)):
+        return None
+    return {"StreamName": value["StreamName"], "Data": data, "PartitionKey": key}
 
 
 def _is_name(name: Any) -> bool:
     return type(name) is str and len(name) <= _NAME_MAX and _matches_name(name) is not None
 
 
-def _is_whole(text: str, data: bytes) -> bool:
-    """Was all of the text base64, and not too much? What is none was skipped, and the bytes are fewer."""
-    return len(data) <= _DATA_MAX and len(text) % 4 == 0 and len(data) == len(text) // 4 * 3 - text[-2:].count("=")
+def _is_whole(text: str, size: int) -> bool:
+    """Are these bytes all that the text says? Then it is as long as theirs is, padding and all; what is no base64 is
+    skipped by who reads it, and makes fewer bytes.
+    """
+    pad = -size % 3
+    return len(text) * 3 == (size + pad) * 4 and (not pad or text[-pad:] == "=="[:pad])
 
 
 SHORTCUTS: dict[str, Callable[[Any], dict[str, Any] | None]] = {"PutRecord": put_record, "PutRecords": put_records}

@@ -7,9 +7,8 @@ import functools
 import ipaddress
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from streamstore.aio.waiter import Ticket, waiter_of
 from streamstore.kinesis import at_once, wire
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.subscriptions import Subscription
@@ -17,6 +16,9 @@ from streamstore.kinesis.wire import HttpRequest, HttpResponse
 from streamstore.server.deadlines import Deadlines
 from streamstore.server.gate import Gate
 from streamstore.server.workers import Workers
+
+if TYPE_CHECKING:
+    from streamstore.aio.waiter import Ticket
 
 BODY_SIZE_MAX = 16 << 20  # 10 MiB of records in base64, and their keys
 BODY_SECONDS = 60.0
@@ -114,6 +116,8 @@ class Application:
 
     async def _stream(self, protocol: Any, response: HttpResponse, subscription: Subscription) -> None:
         """Send a subscription's frames until it ends or the client goes. Waiting costs no thread."""
+        from streamstore.aio.waiter import Ticket, waiter_of  # not at the start, which it would make slower
+
         loop = asyncio.get_running_loop()
         waiter = waiter_of(self.service.store.attachment)
         gone = asyncio.ensure_future(protocol.client_disconnect())
