@@ -12,6 +12,7 @@ from streamstore import limits, native
 from streamstore.errors import StreamStoreError
 from streamstore.iterators import Place
 from streamstore.native import Record
+from streamstore.user_records import TakingApart, not_before
 
 _logger = logging.getLogger("streamstore")
 arrival = attrgetter("arrival_us")
@@ -29,15 +30,16 @@ class Options(NamedTuple):
     skip_trimmed: bool = False
     end_us: int = -1
     skip_corrupt: bool = False
+    taking_apart: TakingApart | None = None
 
 
 class Skipped:
     """How often a reader went on behind what was trimmed or damaged; each is logged as a warning."""
 
-    __slots__ = ("corrupt", "trimmed")
+    __slots__ = ("corrupt", "strays", "trimmed")
 
     def __init__(self) -> None:
-        self.trimmed = self.corrupt = 0
+        self.trimmed = self.corrupt = self.strays = 0
 
     def past_trimmed(self, shard_id: str, position: int, start: int) -> None:
         """Records from `position` to before `start` were trimmed before they were read."""
@@ -114,7 +116,22 @@ class Cursor:
                 self.place = Place(max(following, place.position), place.epoch)
                 if not self.ended and following > place.position:
                     continue
-            return self._cut(records, options.end_us)
+            records = self._cut(records, options.end_us)
+            if options.taking_apart is None or not records:
+                return records
+            users = self._users(records, place, options.taking_apart, skipped)
+            if users or self.ended:
+                return users
+
+    def _users(self, records: list[Record], place: Place, how: TakingApart, skipped: Skipped) -> list[Record]:
+        """The user records in these, which were read from `place`; where none is left, the place is behind them."""
+        users, strays = how.apply(self.index, records)
+        skipped.strays += strays
+        if place.part:
+            users = not_before(users, place.position, place.epoch, place.part)
+        if not users:
+            self.place = self.reached(Place(records[-1].next_position, records[-1].epoch))
+        return users
 
     def _behind(
         self, place: Place, options: Options, skipped: Skipped, status: int, begin: int, stop: int
@@ -136,7 +153,7 @@ class Cursor:
         """It goes on for `parent`: where that one returned records, what is trimmed of this one is a loss."""
         if parent.place.epoch or parent.pending or parent._goes_on:
             self._goes_on = True
-            if self.place == (native.FIRST_POSITION, 0):  # a position is to say so too
+            if self.place[:2] == (native.FIRST_POSITION, 0):  # a position is to say so too
                 self.place = Place(native.FIRST_POSITION, epoch_floor)
 
     def _close(self, records_end: int, end: int) -> None:

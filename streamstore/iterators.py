@@ -5,7 +5,8 @@ Also the positions that callers keep: plain dicts that json carries,
     {"v": 1, "stream": "<store id>/<stream number>", "shards": {"shardId-000000000000": [position, epoch], ...}}
 
 where the epoch is that of the last record before the position (or of the log when it was bound), because after a
-power cut the same bytes may hold other records under a later epoch. Pure, bar the questions put to the log that is
+power cut the same bytes may hold other records under a later epoch. A third number says that so many user records of
+the aggregate at the position itself, of that epoch, are done with. Pure, bar the questions put to the log that is
 handed in.
 """
 
@@ -32,10 +33,13 @@ class Start(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A byte position in one log, and the epoch of what stands before it."""
+    """A byte position in one log, and the epoch of what stands before it; or, where `part` user records of the
+    aggregate there are done with, the epoch of that.
+    """
 
     position: int
     epoch: int
+    part: int = 0
 
 
 class Seekable(Protocol):
@@ -94,7 +98,15 @@ def timeout_us(value: float | None) -> int:
 
 def make_position(stream_token: str, places: Mapping[str, Place]) -> Position:
     """The dict a caller keeps."""
-    return {"v": VERSION, "stream": stream_token, "shards": {shard_id: [*place] for shard_id, place in places.items()}}
+    return {
+        "v": VERSION,
+        "stream": stream_token,
+        "shards": {shard_id: _listed(place) for shard_id, place in places.items()},
+    }
+
+
+def _listed(place: Place) -> list[int]:
+    return [*place] if place.part else [place.position, place.epoch]
 
 
 def _parse_position(value: Mapping[str, Any], stream_token: str) -> dict[str, Place]:
@@ -110,7 +122,7 @@ def _parse_position(value: Mapping[str, Any], stream_token: str) -> dict[str, Pl
     for shard_id, item in value["shards"].items():
         if (
             not isinstance(item, (list, tuple))
-            or len(item) != 2
+            or len(item) not in (2, 3)
             or not all(type(part) is int and 0 <= part < 1 << 63 for part in item)
         ):
             raise InvalidArgumentError(f"this position is damaged: {shard_id!r} has {item!r}")
@@ -141,6 +153,8 @@ def resolve(start: Start, log: Seekable) -> Place:
     if start.kind == "POSITION":
         place = resume(log, state, start.value.epoch, start.value.position)
         wanted = place.position
+        if start.value.part and state.start <= wanted < state.tail and log.seek(wanted) == start.value.position:
+            return Place(wanted, place.epoch, start.value.part)
     else:
         epoch, number = start.value
         place = resume(log, state, epoch, number)

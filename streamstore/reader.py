@@ -23,6 +23,7 @@ from streamstore.events import StreamInfo
 from streamstore.frontier import Frontier
 from streamstore.iterators import Place
 from streamstore.native import Record
+from streamstore.user_records import is_last
 from streamstore.values import Position
 
 
@@ -73,6 +74,11 @@ class Reader:
     def corrupt_count(self) -> int:
         """How many damaged ranges it passed over (`on_corruption="skip"`)."""
         return self._skipped.corrupt
+
+    @property
+    def stray_count(self) -> int:
+        """How many user records the range rule left out (`deaggregate="strict"` or `"keep-in-range"`)."""
+        return self._skipped.strays
 
     # --- the iterator -----------------------------------------------------------------------------------------------
 
@@ -126,7 +132,10 @@ class Reader:
         for index in range(len(self._batch) - length_hint(self._iterator) - 1, -1, -1):
             record = self._batch[index]
             if record.shard_id not in reached:
-                place = Place(record.next_position, record.epoch)
+                if is_last(record):
+                    place = Place(record.next_position, record.epoch)
+                else:
+                    place = Place(record.position, record.epoch, record.sub_sequence_number + 1)
                 reached[record.shard_id] = self._cursor_of(record).reached(place)
                 if not self._options.merge:
                     break

@@ -37,7 +37,8 @@ from streamstore.native import PutResult, PutResults, Record
 from streamstore.reader import Reader
 from streamstore.sealing import StreamKeys
 from streamstore.shard import Shard
-from streamstore.values import LogOptions, LogState, PutEntry
+from streamstore.user_records import taking_apart
+from streamstore.values import HashRange, LogOptions, LogState, PutEntry
 
 if TYPE_CHECKING:
     from streamstore.consumer import Consumer
@@ -359,6 +360,7 @@ class Stream(EncryptedStream, Keeping, Compacting):
         merge: bool = False,
         on_trimmed: str = "raise",
         on_corruption: str = "raise",
+        deaggregate: bool | str = False,
     ) -> Reader:
         """Read all shards from `start`, which is bound now, to `end`: the tails as of this call unless said otherwise.
 
@@ -368,6 +370,9 @@ class Stream(EncryptedStream, Keeping, Compacting):
         merge=True gives all shards in arrival order (ties by shard; with follow: among what is visible).
         on_trimmed="skip" goes on behind what retention took meanwhile instead of raising TrimmedError,
         on_corruption="skip" behind what is damaged instead of raising CorruptRangeError; the reader counts both.
+        deaggregate=True gives the user records in KPL aggregates, each with its own data, keys and
+        `sub_sequence_number`, and positions between them; where a reshard put some beside others of another shard,
+        "strict" leaves out the whole aggregate, as the KCL does, "keep-in-range" the strays; the reader counts them.
         Raises InvalidArgumentError (a naive datetime, a position of another stream), InvalidTypeError,
         StreamNotFoundError.
         """
@@ -387,14 +392,19 @@ class Stream(EncryptedStream, Keeping, Compacting):
             bounds = bind(shards, self.log, begin, until, follow)
         except StreamStoreError as error:
             raise self.explain(error) from None
-        options = Options(follow, timeout_us, merge, on_trimmed == "skip", end_us, on_corruption == "skip")
+        skip = on_trimmed == "skip", end_us, on_corruption == "skip"
+        options = Options(follow, timeout_us, merge, *skip, taking_apart(deaggregate, self.hash_range))
         return Reader(self, bounds, options)
+
+    def hash_range(self, index: int) -> HashRange:
+        """The hash keys of the shard with that number."""
+        return self.check().lineage[index].hash_range
 
     def read_failure(self, log: native.Log, place: Place, status: int, begin: int, end: int) -> StreamStoreError:
         return self.lazy_shard(log.shard_index).failure(log, place, status, begin, end)
 
-    def last(self, n: int) -> list[Record]:
-        """The newest `n` records of all shards, in arrival order (ties by shard).
+    def last(self, n: int, *, deaggregate: bool | str = False) -> list[Record]:
+        """The newest `n` records of all shards, in arrival order (ties by shard); `deaggregate` as for `read`.
 
         Raises InvalidArgumentError for a negative n.
         """
@@ -402,6 +412,7 @@ class Stream(EncryptedStream, Keeping, Compacting):
             raise InvalidTypeError(f"n is an int, not {type(n).__name__}")
         if n < 0:
             raise InvalidArgumentError(f"n is {n}; it must not be negative")
+        apart = taking_apart(deaggregate, self.hash_range)
         shards = self.check().lineage
         found: list[Record] = []
         for index in shards.indexes() if n else ():
@@ -415,7 +426,7 @@ class Stream(EncryptedStream, Keeping, Compacting):
                 own = self._newest(shards, log, state, n)
                 if len(own) < min(n, kept):  # some are published and not durable yet: as many more that are
                     own = self._newest(shards, log, state, n + min(n, kept) - len(own))
-                found += own[-n:]
+                found += (own if apart is None else apart.apply(index, own)[0])[-n:]
                 found.sort(key=lambda record: record.arrival_us)
                 found = found[-n:]
         return found
@@ -427,11 +438,15 @@ class Stream(EncryptedStream, Keeping, Compacting):
         with Reader(self, bounds, Options(skip_trimmed=True)) as reader:
             return list(reader)
 
-    def consumer(self, name: str, start: Any = "TRIM_HORIZON") -> Consumer:
-        """A member of a named consumer: goes on where that committed, or begins at `start`; members share shards."""
+    def consumer(self, name: str, start: Any = "TRIM_HORIZON", *, deaggregate: bool | str = False) -> Consumer:
+        """A member of a named consumer: goes on where that committed, or begins at `start`; members share shards.
+
+        `deaggregate` as for `read`; a commit may then stand between the user records of an aggregate.
+        """
         from streamstore import consumer
 
-        return consumer.open_consumer(self._home, self, name, start)  # type: ignore[arg-type]
+        apart = taking_apart(deaggregate, self.hash_range)
+        return consumer.open_consumer(self._home, self, name, start, apart)  # type: ignore[arg-type]
 
     # --- clearing ---------------------------------------------------------------------------------------------------
 

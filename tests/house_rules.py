@@ -28,6 +28,7 @@ LEVELS: dict[str, float] = {
     "retention": 1,
     "aggregation": 1.1,
     "fields": 1,  # key and time of a line
+    "user_records": 1.2,  # aggregates taken apart by the reads above
     "attributes": 1,
     "histogram": 1,
     "arrow": 1.5,

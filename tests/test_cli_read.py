@@ -239,9 +239,9 @@ def test_what_comes_while_tail_begins_is_shown_once(place: Path, monkeypatch: py
     fill(place, 2)
     look = streamstore.Stream.last
 
-    def late_look(stream: streamstore.Stream, count: int) -> list[streamstore.Record]:
+    def late_look(stream: streamstore.Stream, count: int, **options: object) -> list[streamstore.Record]:
         fill(place, 1)
-        return look(stream, count)
+        return look(stream, count, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(streamstore.Stream, "last", late_look)
     assert succeed("tail", place, "s", "--follow", "--timeout", 0.2, "--raw").out == b"r0\nr1\nr0\n"

@@ -53,7 +53,7 @@ def test_words_times_and_positions_are_understood():
     assert iterators.parse("TRIM_HORIZON", TOKEN) == ("TRIM_HORIZON", None)
     assert iterators.parse(when, TOKEN) == iterators.parse(when.timestamp(), TOKEN)
     saved = json.loads(json.dumps(iterators.make_position(TOKEN, {SHARD: Place(64, 5)})))
-    assert iterators.parse(saved, TOKEN) == ("POSITION", {SHARD: (64, 5)})
+    assert iterators.parse(saved, TOKEN) == ("POSITION", {SHARD: Place(64, 5)})
 
 
 @pytest.mark.parametrize(
@@ -101,16 +101,25 @@ def test_a_position_of_other_shards_is_refused():
 )
 def test_a_start_is_found(start, place):
     """Every form of start has its place in a log."""
-    assert iterators.resolve(start, FakeLog()) == place
+    assert iterators.resolve(start, FakeLog()) == Place(*place)
 
 
 def test_what_was_lost_is_written_over_under_a_later_epoch():
     """A position in a suffix that a power cut took goes on where the later epoch begins, not behind it."""
-    assert iterators.resolve(Start("POSITION", Place(1264, 10)), FakeLog()) == (864, 10)
-    assert iterators.resolve(Start("AFTER", (10, 1184)), FakeLog()) == (864, 10)
-    assert iterators.resolve(Start("POSITION", Place(1264, 30)), FakeLog()) == (1264, 30)
+    assert iterators.resolve(Start("POSITION", Place(1264, 10)), FakeLog()) == Place(864, 10)
+    assert iterators.resolve(Start("AFTER", (10, 1184)), FakeLog()) == Place(864, 10)
+    assert iterators.resolve(Start("POSITION", Place(1264, 30)), FakeLog()) == Place(1264, 30)
 
 
 def test_a_trimmed_position_stays_where_it_is():
     """The read that follows says so; nothing is skipped in silence."""
-    assert iterators.resolve(Start("POSITION", Place(64, 10)), FakeLog(start=864)) == (64, 10)
+    assert iterators.resolve(Start("POSITION", Place(64, 10)), FakeLog(start=864)) == Place(64, 10)
+
+
+def test_a_place_inside_an_aggregate_is_kept_while_that_stands_there():
+    """So many of an aggregate's user records stay done with, unless another record or none stands at the position."""
+    inside = Start("POSITION", Place(1184, 30, 2))
+    assert iterators.resolve(inside, FakeLog()) == Place(1184, 30, 2)
+    assert iterators.resolve(Start("POSITION", Place(1192, 30, 2)), FakeLog()).part == 0
+    assert iterators.resolve(Start("POSITION", Place(9_000, 30, 2)), FakeLog()).part == 0
+    assert iterators.resolve(inside, FakeLog(start=1664)).part == 0

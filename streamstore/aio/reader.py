@@ -67,6 +67,11 @@ class Reader:
         """How many damaged ranges it passed over."""
         return self._inner.corrupt_count
 
+    @property
+    def stray_count(self) -> int:
+        """How many user records the range rule left out."""
+        return self._inner.stray_count
+
     def close(self) -> None:
         """End the iteration, also of a task that waits in it, at once. `position` stays valid."""
         self._inner.close()

@@ -74,6 +74,7 @@ class Stream:
         merge: bool = False,
         on_trimmed: str = "raise",
         on_corruption: str = "raise",
+        deaggregate: bool | str = False,
     ) -> Reader:
         """Read all shards, as Stream.read does, from positions bound now; iterate with `async for`."""
         inner = self.inner.read(
@@ -84,12 +85,13 @@ class Stream:
             merge=merge,
             on_trimmed=on_trimmed,
             on_corruption=on_corruption,
+            deaggregate=deaggregate,
         )
         return Reader(inner, waiter_of(self.inner.attachment))
 
-    async def last(self, n: int) -> list[Record]:
+    async def last(self, n: int, *, deaggregate: bool | str = False) -> list[Record]:
         """The newest `n` records of all shards, in arrival order."""
-        return await call(self.inner.last, n)
+        return await call(self.inner.last, n, deaggregate=deaggregate)
 
     async def clear(self) -> None:
         """Remove every record, as Stream.clear does."""

@@ -12,7 +12,7 @@ from streamstore import errors, iterators, native, routing
 from streamstore.cli.arguments import POSITION, SequenceNumber, directory_argument, open_to_read, stream_argument
 from streamstore.cli.exits import DAMAGED, OK, damage_line
 from streamstore.cli.output import note
-from streamstore.cli.records import form_options, writer_for
+from streamstore.cli.records import deaggregate_options, form_options, writer_for
 from streamstore.iterators import Place
 from streamstore.native import Record
 from streamstore.shard import Shard
@@ -42,6 +42,7 @@ from streamstore.values import Position
     "--skip-damaged", is_flag=True, help="Go on behind damage, which is said on stderr; the exit code is 4 then."
 )
 @click.option("--attributes", is_flag=True, help="Show attributes and source too.")
+@deaggregate_options
 @form_options
 def read(
     directory: Path,
@@ -53,6 +54,8 @@ def read(
     merge: bool,
     skip_damaged: bool,
     attributes: bool,
+    deaggregate: bool,
+    range_rule: str | None,
     form: str | None,
 ) -> int:
     """Print the records of STREAM, oldest first within each shard.
@@ -73,7 +76,7 @@ def read(
             start, end = _place(handle, shard, start, after=False), _place(handle, shard, end, after=True)
         damaged = False
         try:
-            for records in _limited(_batches(handle, start, end, merge), limit):
+            for records in _limited(_batches(handle, start, end, merge, range_rule or deaggregate), limit):
                 if isinstance(records, errors.CorruptRangeError):
                     if not skip_damaged:
                         raise records
@@ -86,10 +89,12 @@ def read(
     return DAMAGED if damaged else OK
 
 
-def _batches(stream: Stream, start: Any, end: Any, merge: bool) -> Iterator[list[Record] | errors.CorruptRangeError]:
+def _batches(
+    stream: Stream, start: Any, end: Any, merge: bool, deaggregate: bool | str
+) -> Iterator[list[Record] | errors.CorruptRangeError]:
     """What a reader gives, batch by batch, each damaged range in its place; asked for more, it goes on behind that."""
     while True:
-        with stream.read(start, end=end, merge=merge) as reader:
+        with stream.read(start, end=end, merge=merge, deaggregate=deaggregate) as reader:
             try:
                 yield from reader.batches()
                 return

@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol
 
 import click
 
+from streamstore.aggregation import RULES
 from streamstore.cli.output import iso, iso_us, json_value, printable
 from streamstore.native import Record
 
@@ -147,6 +148,8 @@ def record_document(record: Record, attributes: bool) -> dict[str, object]:
         document["data"] = record.data.decode()
     except UnicodeDecodeError:
         document["data_base64"] = base64.b64encode(record.data).decode()
+    if record.user_record_count:
+        document["sub_sequence_number"] = record.sub_sequence_number
     if attributes:
         document["attributes"] = record.attributes
         document["source"] = record.source
@@ -156,6 +159,18 @@ def record_document(record: Record, attributes: bool) -> dict[str, object]:
 def shard_number(shard_id: str) -> str:
     """The number in a shard's id without its zeros."""
     return shard_id.rpartition("-")[2].lstrip("0") or "0"
+
+
+def deaggregate_options(command: Callable[..., object]) -> Callable[..., object]:
+    """--deaggregate and --range-rule, the second of which implies the first."""
+    command = click.option(
+        "--range-rule",
+        type=click.Choice(RULES),
+        help="Of an aggregate with user records of other shards: all, none (strict, as the KCL) or the shard's own.",
+    )(command)
+    return click.option("--deaggregate", is_flag=True, help="The user records in KPL aggregates, each by itself.")(
+        command
+    )
 
 
 def form_options(command: Callable[..., object]) -> Callable[..., object]:

@@ -9,7 +9,7 @@ import click
 from streamstore import errors
 from streamstore.cli.arguments import directory_argument, open_to_read, open_to_write, stream_argument
 from streamstore.cli.output import note
-from streamstore.cli.records import form_options, writer_for
+from streamstore.cli.records import deaggregate_options, form_options, writer_for
 from streamstore.store import Store
 
 
@@ -27,9 +27,18 @@ from streamstore.store import Store
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is put from now on, until Ctrl-C.")
 @click.option("--timeout", type=float, help="With --follow: end after this many seconds without a record.")
 @click.option("--attributes", is_flag=True, help="Show attributes too.")
+@deaggregate_options
 @form_options
 def tail(
-    directory: Path, stream: str, count: int, follow: bool, timeout: float | None, attributes: bool, form: str | None
+    directory: Path,
+    stream: str,
+    count: int,
+    follow: bool,
+    timeout: float | None,
+    attributes: bool,
+    deaggregate: bool,
+    range_rule: str | None,
+    form: str | None,
 ) -> None:
     """Print the newest records of STREAM, in order of arrival.
 
@@ -42,12 +51,13 @@ def tail(
     with _open_to_follow(directory) if follow else open_to_read(directory) as store:
         handle = store.stream(stream)
         if not follow:
-            writer.records(handle.last(count))
+            writer.records(handle.last(count, deaggregate=range_rule or deaggregate))
             writer.end()
             return
         # The reader is bound to the tails before the newest records are looked up, so that nothing falls between.
-        with handle.read("LATEST", follow=True, timeout=timeout) as reader:
-            newest = handle.last(count)
+        apart = range_rule or deaggregate
+        with handle.read("LATEST", follow=True, timeout=timeout, deaggregate=apart) as reader:
+            newest = handle.last(count, deaggregate=apart)
             writer.records(newest)
             seen = {record.sequence_number for record in newest}
             for records in reader.batches():

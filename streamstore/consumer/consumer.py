@@ -18,6 +18,7 @@ from streamstore.errors import ClosedError, InvalidArgumentError, InvalidTypeErr
 from streamstore.events import StreamInfo
 from streamstore.journal import Journal
 from streamstore.native import Record
+from streamstore.user_records import TakingApart, is_last, not_before
 
 if TYPE_CHECKING:
     from streamstore.store import Store
@@ -36,7 +37,7 @@ class Lag(NamedTuple):
     seconds: float
 
 
-def open_consumer(store: Store, stream: Stream, name: str, start: Any) -> Consumer:
+def open_consumer(store: Store, stream: Stream, name: str, start: Any, apart: TakingApart | None = None) -> Consumer:
     """What stream.consumer(name) gives."""
     if not isinstance(name, str):
         raise InvalidTypeError(f"a consumer name is a str, not {type(name).__name__}")
@@ -48,7 +49,7 @@ def open_consumer(store: Store, stream: Stream, name: str, start: Any) -> Consum
     if kept is None:
         starts = inner.starts(stream, start)
         kept = inner.create(store, full, info, 1, {"owner": "consumer", "consumer": {"starts": starts}})
-    return Consumer(store, stream, name, kept)
+    return Consumer(store, stream, name, kept, apart)
 
 
 def names(store: Store, stream: Stream) -> list[str]:
@@ -62,12 +63,17 @@ def _prefix(info: StreamInfo) -> str:
 
 class Consumer:
     """A member of a named consumer, as an iterator and context manager. One thread uses it; any may call `close`.
+    `stray_count`: how many user records the range rule of `deaggregate` left out.
 
     Records come from the shards that this member holds, in order within each, children after their parents.
     """
 
-    def __init__(self, store: Store, stream: Stream, name: str, kept: StreamInfo) -> None:
+    def __init__(
+        self, store: Store, stream: Stream, name: str, kept: StreamInfo, apart: TakingApart | None = None
+    ) -> None:
         self.name = name
+        self._apart = apart
+        self.stray_count = 0
         self._store = store
         self._stream = stream
         self._kept = kept
@@ -131,8 +137,11 @@ class Consumer:
     def _settle_last(self) -> None:
         # What was handed out before counts as processed once somebody asks for more, or commits.
         if self._last is not None:
-            record = self._last
-            self._reached[self._pending_shard] = Place(record.next_position, record.ordinal, record.epoch)
+            record, done = self._last, self._last.sub_sequence_number + 1
+            if is_last(record):
+                self._reached[self._pending_shard] = Place(record.next_position, record.ordinal, record.epoch)
+            else:
+                self._reached[self._pending_shard] = Place(record.position, record.ordinal - 1, record.epoch, done)
             self._last = None
 
     def _poll(self, timeout_us: int) -> list[Record]:
@@ -153,6 +162,13 @@ class Consumer:
             self._store.attachment.wait(seen, min(left_us, limits.WAIT_SLICE_US))
 
     def _read(self, shard: int) -> list[Record]:
+        while True:
+            before = self._reached[shard].position
+            records = self._fetch(shard)
+            if records or self._reached[shard].position <= before:
+                return records
+
+    def _fetch(self, shard: int) -> list[Record]:
         log = self._stream.log(shard)
         place = self._reached[shard]
         records, following, _, _, status, begin, end = log.read(
@@ -162,13 +178,23 @@ class Consumer:
             if status & 0xFF == native.TRIMMED:
                 state = log.state()
                 self._reached[shard] = Place(state.start, state.start_record_count, 0)
-                return self._read(shard)
+                return self._fetch(shard)
             error = self._stream.read_failure(log, iterators.Place(place.position, place.epoch), status, begin, end)
             self._reached[shard] = Place(end, place.ordinal, place.epoch)  # raised once; what follows is behind it
             raise error
         if not records:
             self._reached[shard] = place._replace(position=max(place.position, following))
-        return records
+        return records if self._apart is None or not records else self._users(shard, place, records, self._apart)
+
+    def _users(self, shard: int, place: Place, records: list[Record], how: TakingApart) -> list[Record]:
+        """The user records in these; where the rule leaves none, it is read on behind them."""
+        users, strays = how.apply(shard, records)
+        self.stray_count += strays
+        if place.part:
+            users = not_before(users, place.position, place.epoch, place.part)
+        if not users:
+            self._reached[shard] = Place(records[-1].next_position, records[-1].ordinal, records[-1].epoch)
+        return users
 
     # --- who reads what ---------------------------------------------------------------------------------------------
 

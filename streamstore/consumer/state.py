@@ -20,11 +20,14 @@ Member = tuple[int, int]
 
 
 class Place(NamedTuple):
-    """How far a shard was consumed: position, records before it, epoch of the last of them."""
+    """How far a shard was consumed: position, records before it, epoch of the last of them; and how many user records
+    of the aggregate at the position, whose epoch it is then.
+    """
 
     position: int
     ordinal: int
     epoch: int
+    part: int = 0
 
 
 class Group:

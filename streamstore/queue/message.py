@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamstore import clock
 from streamstore.errors import ForkedError, StaleReceiptError
 from streamstore.native import Record, sequence_number
+from streamstore.user_records import taking_apart
 
 if TYPE_CHECKING:
     from streamstore.queue.queue import Queue
@@ -51,6 +52,14 @@ class Message:
     def data(self) -> bytes:
         """The body as it is stored."""
         return self.record.data
+
+    def user_records(self, deaggregate: bool | str = True) -> list[Record]:
+        """The user records of a message that is a KPL aggregate, by the rules of `stream.read`; else its one record.
+
+        They were delivered as one message, and are acknowledged as one.
+        """
+        apart = taking_apart(deaggregate, self.queue.stream.hash_range)
+        return [self.record] if apart is None else apart.apply(self.name >> 64, [self.record])[0]
 
     @property
     def id(self) -> str:
