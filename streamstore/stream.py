@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streamstore import attributes as blocks
-from streamstore import clock, description, events, iterators, limits, native, reshard, retention, routing
+from streamstore import clock, description, events, iterators, limits, native, newest, reshard, retention, routing
 from streamstore.block_sealing import unsealer
-from streamstore.bounds import Bound, Bounds, bind
+from streamstore.bounds import bind
 from streamstore.catalog import Catalog
 from streamstore.compacting import Compacting
 from streamstore.cursor import Options
@@ -408,35 +408,7 @@ class Stream(EncryptedStream, Keeping, Compacting):
 
         Raises InvalidArgumentError for a negative n.
         """
-        if type(n) is not int:
-            raise InvalidTypeError(f"n is an int, not {type(n).__name__}")
-        if n < 0:
-            raise InvalidArgumentError(f"n is {n}; it must not be negative")
-        apart = taking_apart(deaggregate, self.hash_range)
-        shards = self.check().lineage
-        found: list[Record] = []
-        for index in shards.indexes() if n else ():
-            ended = shards[index].closed
-            if ended is not None and len(found) == n and ended.arrival_us < found[0].arrival_us:
-                continue  # all of it is older than what is there
-            log = self.log(index)
-            state = log.state()
-            if state.record_count > state.start_record_count:
-                kept = state.record_count - state.start_record_count
-                own = self._newest(shards, log, state, n)
-                if len(own) < min(n, kept):  # some are published and not durable yet: as many more that are
-                    own = self._newest(shards, log, state, n + min(n, kept) - len(own))
-                found += (own if apart is None else apart.apply(index, own)[0])[-n:]
-                found.sort(key=lambda record: record.arrival_us)
-                found = found[-n:]
-        return found
-
-    def _newest(self, shards: Lineage, log: native.Log, state: LogState, n: int) -> list[Record]:
-        """What is visible of the newest `n` records of one log."""
-        position = log.seek_ordinal(max(state.record_count - n, state.start_record_count) + 1)
-        bounds = Bounds(shards, [Bound(log.shard_index, log, Place(position, 0), state.visible)], [], False)
-        with Reader(self, bounds, Options(skip_trimmed=True)) as reader:
-            return list(reader)
+        return newest.newest(self, n, taking_apart(deaggregate, self.hash_range))
 
     def consumer(self, name: str, start: Any = "TRIM_HORIZON", *, deaggregate: bool | str = False) -> Consumer:
         """A member of a named consumer: goes on where that committed, or begins at `start`; members share shards.

@@ -56,6 +56,7 @@ LEVELS: dict[str, float] = {
     "trim": 2.6,
     "grants": 2.7,
     "keeping": 2.8,
+    "newest": 2.9,
     "stream": 3,
     "stats": 3.5,
     "maintenance": 3.8,
