@@ -1,4 +1,4 @@
-"""What is not here answers with a typed 400 that says so: queues and channels."""
+"""What is not here answers with a typed 400 that says so: channels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,6 @@ from typing import Any, NoReturn
 
 from streamstore.kinesis import errors
 from streamstore.kinesis.call import Call, Request
-
-
-def queue(call: Call, request: Request) -> NoReturn:
-    raise errors.invalid(
-        f"{call.operation} is not supported by streamstore over the Kinesis API. Nothing was done; in Python, "
-        "store.queue() is a durable queue."
-    )
 
 
 def channel(call: Call, request: Request) -> NoReturn:

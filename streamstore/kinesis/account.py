@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamstore.kinesis import errors
+from streamstore import Stream
+from streamstore.kinesis import errors, queue_lookup
 from streamstore.kinesis.call import Call, Request
+from streamstore.kinesis.settings import Settings
 from streamstore.kinesis.values import Moment
 
 SHARD_LIMIT = 500
 ON_DEMAND_LIMIT = 50
+CONSUMERS_MAX, CONSUMERS_MAX_COMMITTED = 20, 50
 UNLIMITED = 1_000_000
 COMMITMENT_MS = 24 * 3600 * 1000
 _NOTE = "kinesis.account"
@@ -62,6 +65,13 @@ def check_quota(call: Call, mode: str, more: int) -> None:
         )
     if mode != "ON_DEMAND" and shards + more > SHARD_LIMIT:
         raise over_shards(call, more)
+
+
+def check_consumers(call: Call, stream: Stream, kept: Settings) -> None:
+    """Raises LimitExceededException where one more consumer or queue, which share a quota, would be over it."""
+    most = CONSUMERS_MAX_COMMITTED if has_commitment(call) else CONSUMERS_MAX
+    if len(kept.consumers) + len(queue_lookup.of_stream(call, stream)) >= most:
+        raise errors.limit_exceeded(f"A stream has at most {most} registered consumers, queues included.")
 
 
 # --- the billing commitment -----------------------------------------------------------------------------------------

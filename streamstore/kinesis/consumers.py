@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from streamstore import Stream
-from streamstore.kinesis import arns, errors, settings, tags, tokens
+from streamstore.kinesis import account, arns, errors, settings, tags, tokens
 from streamstore.kinesis.call import Call, Request
 from streamstore.kinesis.settings import Settings
 from streamstore.kinesis.values import Moment
 
-CONSUMERS_MAX, CONSUMERS_MAX_COMMITTED, CREATING_MAX = 20, 50, 5
+CREATING_MAX = 5
 PAGE_MAX = 100
 TOKEN_LIFE_MS = 300_000
 _TOKEN = "ListStreamConsumers"
@@ -29,7 +29,8 @@ def register(call: Call, request: Request) -> dict[str, Any]:
                 f"Consumer {name} under stream {stream.name} already exists for account {call.account}."
             )
         if call.service.throttle is not None:
-            _check_quota(call, kept)
+            account.check_consumers(call, stream, kept)
+            _check_creating(call, kept)
         made: dict[str, Any] = {"created_ms": call.now_ms}
         kept.consumers[name] = {**made, "tags": given} if given else made
 
@@ -37,12 +38,7 @@ def register(call: Call, request: Request) -> dict[str, Any]:
     return {"Consumer": {**_shown(call, stream, kept, name), "ConsumerStatus": "CREATING"}}
 
 
-def _check_quota(call: Call, kept: Settings) -> None:
-    from streamstore.kinesis import account
-
-    most = CONSUMERS_MAX_COMMITTED if account.has_commitment(call) else CONSUMERS_MAX
-    if len(kept.consumers) >= most:
-        raise errors.limit_exceeded(f"A stream has at most {most} registered consumers.")
+def _check_creating(call: Call, kept: Settings) -> None:
     creating = sum(_status(call, consumer) == "CREATING" for consumer in kept.consumers.values())
     if creating >= CREATING_MAX:
         raise errors.limit_exceeded(f"At most {CREATING_MAX} consumers may be in the CREATING state at the same time.")

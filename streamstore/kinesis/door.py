@@ -130,11 +130,25 @@ def _answer(service: Service, request: Any) -> Any:
         name.lower(): value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()
     }
     asked = HttpRequest(request.method, "/", "", headers, bytes(body or b""))
-    response = wire.answer(service, asked, _gate(service))
+    response = _waited(service, wire.answer(service, asked, _gate(service)))
     answered = AWSResponse(request.url, response.status, dict(response.headers), _raw(response))
     if response.subscription is None:
         answered._content = response.body
     return answered
+
+
+def _waited(service: Service, response: HttpResponse) -> HttpResponse:
+    """A receive's answer, once there is one: waits in this thread."""
+    receiving = response.receiving
+    if receiving is None:
+        return response
+    with receiving.turn():
+        while response.receiving is not None:
+            seen = receiving.watch()
+            response = wire.resume(service, receiving)
+            if response.receiving is not None:
+                receiving.block(seen)
+    return response
 
 
 def _raw(response: HttpResponse) -> _Body:

@@ -91,8 +91,8 @@ def internal(text: str = "") -> ServiceError:
     return ServiceError("InternalFailure", text, status=500)
 
 
-def from_store(error: store_errors.StreamStoreError) -> ServiceError:
-    """What a client sees of an error that no handler has a better text for.
+def from_store(error: store_errors.StreamStoreError, declared: frozenset[str] = frozenset()) -> ServiceError:
+    """What a client sees of an error that no handler has a better text for, from an operation that declares those.
 
     A full disk or quota is a throttle, because that is what clients wait and try again for; what the machine failed in
     is an InternalFailure, and what it says stays on this side.
@@ -102,7 +102,8 @@ def from_store(error: store_errors.StreamStoreError) -> ServiceError:
     if isinstance(error, store_errors.StreamExistsError):
         return in_use(str(error))
     if isinstance(error, store_errors.StoreFullError):
-        return ServiceError("ProvisionedThroughputExceededException", f"The store is full: {error}")
+        kind = "Throttling" if "ThrottlingException" in declared else "ProvisionedThroughputExceeded"
+        return ServiceError(f"{kind}Exception", f"The store is full: {error}")
     if isinstance(error, store_errors.KeyUnavailableError):
         return ServiceError("KMSInvalidStateException", str(error))
     if isinstance(error, store_errors.RecordTooLargeError):

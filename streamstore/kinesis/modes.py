@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streamstore.kinesis import account, errors, settings
+from streamstore.kinesis import account, errors, queue_lookup, settings
 from streamstore.kinesis.call import Call, Request
 from streamstore.kinesis.settings import Settings
 
@@ -21,6 +21,11 @@ def update_mode(call: Call, request: Request) -> None:
         _check_warm(call, warm)
 
     def edit(kept: Settings) -> None:
+        if kept.mode == "ON_DEMAND" != mode and queue_lookup.of_stream(call, stream):
+            raise errors.in_use(
+                f"Stream {stream.name} under account {call.account} has queues. Delete them before it leaves On-Demand "
+                "mode."
+            )
         kept.mode = mode
         kept.warm_mibps = warm or 0
         if mode != "ON_DEMAND":  # a provisioned stream has no strategy: keys count again

@@ -14,6 +14,7 @@ from streamstore.kinesis import errors
 from streamstore.kinesis.call import Call
 from streamstore.kinesis.delays import Delays
 from streamstore.kinesis.operations import OPERATIONS, Operation
+from streamstore.kinesis.receiving import Receiving
 from streamstore.kinesis.settings import NAME, Settings
 from streamstore.kinesis.throttle import Throttle
 from streamstore.kinesis.values import Caller
@@ -102,7 +103,7 @@ class Service:
         return OPERATIONS.get(name)
 
     def call(self, operation: Operation, request: Mapping[str, Any], caller: Caller) -> Any:
-        """Answer a request that was checked: a map, None for operations that say nothing, or a Subscription.
+        """Answer a request that was checked: a map, None for those that say nothing, a Subscription or a Receiving.
 
         Raises ServiceError and nothing else that a client could cause.
         """
@@ -113,11 +114,11 @@ class Service:
             if self.faults is not None:
                 self.faults.before(call, request)
             result = self._handler(operation)(call, request)
-            if self.faults is not None:
+            if self.faults is not None and not isinstance(result, Receiving):
                 self.faults.after(call)
             return result
         except StreamStoreError as error:
-            raise errors.from_store(error) from error
+            raise errors.from_store(error, operation.errors) from error
 
     def _shown(self, caller: Caller) -> Caller:
         return caller if self.isolate else Caller(self.store.account, caller.region)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamstore import Stream, StreamExistsError, limits
-from streamstore.kinesis import account, errors, settings, tags, tokens
+from streamstore.kinesis import account, errors, queue_lookup, settings, tags, tokens
 from streamstore.kinesis.call import Call, Request
 from streamstore.kinesis.settings import Settings
 from streamstore.kinesis.shards import describe as describe_shard
@@ -64,6 +64,10 @@ def delete(call: Call, request: Request) -> None:
             f"Stream {stream.name} under account {call.account} has registered consumers. Deregister them first, or "
             "set EnforceConsumerDeletion."
         )
+    if queues := queue_lookup.of_stream(call, stream):
+        raise errors.in_use(
+            f"Stream {stream.name} under account {call.account} has {len(queues)} queue(s). Delete them first."
+        )
     call.service.subscriptions.end_stream(stream.info.id)
     call.store.delete_stream(stream.name)
 
@@ -107,7 +111,7 @@ def describe_summary(call: Call, request: Request) -> dict[str, Any]:
         "ConsumerCount": len(chosen.consumers),
         "MaxRecordSizeInKiB": chosen.record_size_max(stream) // 1024,
         "ChannelCount": 0,
-        "QueueCount": 0,
+        "QueueCount": len(queue_lookup.of_stream(call, stream)),
     }
     if chosen.mode == "ON_DEMAND":
         shown["RecordDistributionStrategy"] = chosen.distribution

@@ -14,6 +14,7 @@ from streamstore.kinesis import errors, validation
 from streamstore.kinesis.errors import ServiceError
 from streamstore.kinesis.json_codec import JsonCodec
 from streamstore.kinesis.operations import Operation
+from streamstore.kinesis.receiving import Receiving
 from streamstore.kinesis.shortcuts import SHORTCUTS
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.values import Caller
@@ -43,12 +44,15 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """A response; with a `subscription` the body is its events, as they come."""
+    """A response; with a `subscription` the body is its events, as they come. With a `receiving` it is none yet: a door
+    waits, and then asks `resume`.
+    """
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
     subscription: Subscription | None = None
+    receiving: Receiving | None = None
 
 
 Gate = Callable[[HttpRequest, Operation], Caller]
@@ -81,7 +85,8 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
     codec = codec_for(content_type)
     if codec is None:
         return _xml(404, _UNKNOWN) if target else _xml(403, _DENIED)
-    try:
+
+    def respond() -> HttpResponse:
         prefix, _, name = target.rpartition(".")
         operation = service.operation(name) if f"{prefix}." == TARGET_PREFIX else None
         if operation is None:
@@ -96,7 +101,29 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         if isinstance(result, Subscription):
             result.codec = codec
             return HttpResponse(200, _headers(EVENT_STREAM), b"", result)
+        if isinstance(result, Receiving):
+            result.codec = codec
+            return _received(result)
         return success(codec.content_type, b"" if result is None else codec.encode(result))
+
+    return _guarded(service, codec, respond)
+
+
+def resume(service: Service, receiving: Receiving) -> HttpResponse:
+    """Ask a receive that waits again."""
+    return _guarded(service, receiving.codec, lambda: _received(receiving))
+
+
+def _received(receiving: Receiving) -> HttpResponse:
+    result = receiving.poll()
+    if result is None:
+        return HttpResponse(0, [], b"", None, receiving)
+    return success(receiving.codec.content_type, receiving.codec.encode(result))
+
+
+def _guarded(service: Service, codec: JsonCodec | CborCodec, respond: Callable[[], HttpResponse]) -> HttpResponse:
+    try:
+        return respond()
     except ServiceError as error:
         return failure(error, codec)
     except Exception as error:

@@ -73,20 +73,18 @@ def over(
     if _find(store, name) is not None:
         raise StreamExistsError(f"the queue {name!r} exists already")
     start = options.get("start", "LATEST")
-    wanted.update(_asked(iterators.parse(start, source.token), source.info))
+    wanted.update(_asked(iterators.parse(start, source.token)))
     kept = _create(store, name, source.info, False, wanted, inner.starts(source, start), annotations or {})
     return _engine(store, name, kept)
 
 
-def _asked(start: iterators.Start, stream: StreamInfo) -> dict[str, Any]:
-    """What was asked for as a start, and the time that this is: not before what the stream has."""
-    now_us = clock.now_us()
-    oldest_us = max(stream.created_us, now_us - stream.retention_hours * 3600 * limits.MICROSECONDS)
+def _asked(start: iterators.Start) -> dict[str, Any]:
+    """What was asked for as a start, and the time that this is; 0 for the trim horizon."""
     if start.kind == "TIME":
-        return {"start": "AT_TIMESTAMP", "start_us": max(start.value, oldest_us)}
+        return {"start": "AT_TIMESTAMP", "start_us": start.value}
     if start.kind == "TRIM_HORIZON":
-        return {"start": start.kind, "start_us": oldest_us}
-    return {"start": "LATEST", "start_us": now_us}
+        return {"start": start.kind, "start_us": 0}
+    return {"start": "LATEST", "start_us": clock.now_us()}
 
 
 def existing(store: Store, name: str) -> Engine:
@@ -95,6 +93,28 @@ def existing(store: Store, name: str) -> Engine:
     if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
     return _engine(store, name, kept)
+
+
+def of(store: Store, kept: StreamInfo) -> Engine:
+    """The engine of the queue that the catalog described so. Raises StreamNotFoundError."""
+    return _engine(store, kept.name[len(PREFIX) :], kept)
+
+
+def kept_of(store: Store, stream_id: int | None = None) -> dict[str, StreamInfo]:
+    """What the catalog says of the queues of the store's account and region, by name, sorted; with a `stream_id`, of
+    those over that stream.
+    """
+    state = store.catalog.refresh()
+    found = {
+        info.name[len(PREFIX) :]: info
+        for (account, region, name), info in list(state.streams.items())
+        if name.startswith(PREFIX) and (account, region) == (store.account, store.region)
+    }
+    return {
+        name: info
+        for name, info in sorted(found.items())
+        if info.extra.get("of") in state.keys and stream_id in (None, info.extra["of"])
+    }
 
 
 def names(store: Store) -> list[str]:
@@ -107,6 +127,11 @@ def delete(store: Store, name: str) -> None:
     kept = _find(store, check_name(name))
     if kept is None:
         raise StreamNotFoundError(f"there is no queue {name!r} in {store.path}")
+    remove(store, kept)
+
+
+def remove(store: Store, kept: StreamInfo) -> None:
+    """Delete the queue that the catalog described so, and its stream where that is its own."""
     found = QueueSettings.from_map(kept.extra[SETTINGS])
     if found.owned:
         store.delete_stream_of(found.stream_id)  # and what is kept about it

@@ -106,30 +106,12 @@ class DeadLetters:
         return [*self]
 
     def _swept(self) -> FoldedDeliveries:
-        """The state, with what was received too often and has come due turned into dead letters."""
-        engine = self._engine
-        engine.state()
-        engine.journal.refresh()
-        if not engine.attachment.read_only:
-            engine.sweep()
-        return engine.journal.state
+        return _swept(self._engine)
 
     def receive(self, n: int = 1, *, visibility: float = 30) -> Sequence[DeadLetter]:
         """Up to `n` that no other receiver has, kept from others for `visibility` seconds (0 to 43,200)."""
         count("n", n, 1, 10_000)
-        us = visibility_us(visibility)
-        engine = self._engine
-        with engine.journal.lock:
-            while True:
-                state = self._swept()
-                now_us = clock.boot_us()
-                names = sorted(name for name, letter in state.dead.items() if letter.deadline_us <= now_us)[:n]
-                if not names:
-                    return []
-                given: dict[str, Any] = {"number": state.number + 1, "deadline_us": now_us + us}
-                found = [(name, state.dead[name]._replace(**given), engine.fetch(name)) for name in names]
-                if engine.journal.append(events.other("receive_dead", events.pairs(names), now_us + us)):
-                    return [DeadLetter(self._queue, name, letter, rec) for name, letter, rec in found if rec]
+        return [DeadLetter(self._queue, *item) for item in receive(self._engine, n, visibility_us(visibility))]
 
     def change(self, event: str, letters: Iterable[DeadLetter]) -> None:
         """Restore or bury these. Raises StaleReceiptError where one was received by another, or is gone."""
@@ -184,6 +166,51 @@ class DeadLetters:
         if done and event == "restore":
             self._engine.wake()
         return len(done)
+
+
+def _swept(engine: Engine) -> FoldedDeliveries:
+    """The state, with what was received too often and has come due turned into dead letters."""
+    engine.state()
+    engine.journal.refresh()
+    if not engine.attachment.read_only:
+        engine.sweep()
+    return engine.journal.state
+
+
+def receive(engine: Engine, n: int, visibility_us: int) -> list[tuple[int, Dead, Record]]:
+    """Up to `n` dead letters that no receiver has, kept from others for so long: (name, letter, record). What
+    retention took is none any more.
+    """
+    with engine.journal.lock:
+        while True:
+            state = _swept(engine)
+            now_us = clock.boot_us()
+            records, gone = _readable(engine, state, now_us, n)
+            if gone:
+                engine.journal.append(events.other("vanish", events.pairs(gone)))
+                continue
+            if not records:
+                return []
+            # As they will be: an append that cuts the journal folds what others did behind it.
+            given: dict[str, Any] = {"number": state.number + 1, "deadline_us": now_us + visibility_us}
+            found = [(name, state.dead[name]._replace(**given), record) for name, record in records.items()]
+            if engine.journal.append(events.other("receive_dead", events.pairs(records), now_us + visibility_us)):
+                return found
+
+
+def _readable(engine: Engine, state: FoldedDeliveries, now_us: int, n: int) -> tuple[dict[int, Record], list[int]]:
+    """The first `n` dead letters that nobody has, and those that retention took; what is damaged is passed over."""
+    records: dict[int, Record] = {}
+    gone = []
+    for name in sorted(name for name, letter in state.dead.items() if letter.deadline_us <= now_us):
+        if len(records) == n:
+            break
+        record = engine.fetch(name)
+        if record is not None:
+            records[name] = record
+        elif name not in state.moved and position_of(name) < engine.source.log(shard_of(name)).state().start:
+            gone.append(name)
+    return records, gone
 
 
 def _name_of(id: str) -> int:

@@ -15,6 +15,7 @@ from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
 from streamstore.server.deadlines import Deadlines
 from streamstore.server.gate import Gate
+from streamstore.server.waits import Waits
 from streamstore.server.workers import Workers
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Application:
         self._deadlines = Deadlines(BODY_SECONDS)
         # Whose signature is to be computed, and rights looked up, goes the long way.
         self._at_once = None if gate.verifies else at_once.AtOnce(service, gate.who)
+        self._waits = Waits(service, self._workers)
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
@@ -69,6 +71,10 @@ class Application:
             response = self._at_once.answer(request)
         if response is None:
             response = await self._workers.call(self._answer_waiting, request)
+        if response.receiving is not None:
+            response = await self._waits.finish(protocol, response.receiving)
+            if response is None:
+                return
         if response.subscription is None:
             _send(protocol, response)
         else:
@@ -148,9 +154,10 @@ class Application:
             subscription.close()
 
     async def drain(self, seconds: float) -> bool:
-        """Refuse what is new, end subscriptions, and wait for what is under way; False where some did not end."""
+        """Refuse what is new, end what waits, and wait for what is under way; False where some did not end."""
         self.stopping = True
         self.service.subscriptions.end_all()
+        self._waits.end_all()
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while self.under_way and loop.time() < until:

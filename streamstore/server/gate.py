@@ -14,9 +14,10 @@ from datetime import datetime, timezone
 from typing import Any
 
 from streamstore import StreamStoreError
-from streamstore.kinesis import arns, policies, tokens
+from streamstore.kinesis import arns, handles, policies, queue_lookup, tokens
 from streamstore.kinesis.errors import ServiceError, denied
 from streamstore.kinesis.operations import ADMIN, Operation
+from streamstore.kinesis.queue_lookup import Found
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.values import Caller
 from streamstore.kinesis.wire import HttpRequest
@@ -83,8 +84,9 @@ class Gate:
         if self._credentials is None:
             return
         credential = self._credentials[caller.key_id]
-        names = _names(self._service, request)
-        judged = [self._policy(credential, operation, name, caller) for name in names]
+        queue = self._queue(credential, caller, request)
+        names = [*_names(self._service, request), *([] if queue is None else [queue.source.name])]
+        judged = [self._policy(credential, operation, name, caller, queue) for name in names]
         if "Deny" in judged:
             raise _refusal(credential, operation)
         # What is about no stream is about all: changing it takes a key for all streams.
@@ -95,13 +97,31 @@ class Gate:
             return
         raise _refusal(credential, operation)
 
-    def _policy(self, credential: Credential, operation: Operation, name: str, caller: Caller) -> str:
+    def _queue(self, credential: Credential, caller: Caller, request: Mapping[str, Any]) -> Found | None:
+        """The queue that a request is about, if any. That one is not there is told to keys for all streams alone."""
+        arn = request.get("QueueARN") or request.get("ResourceARN", "")
+        if arns.parse_queue(arn) is None:
+            return None
         store = self._service.view(Caller(caller.account, caller.region))
         try:
-            kept = self._service.settings(store.stream(name))
+            return queue_lookup.look_up(self._service, store, caller, arn)
+        except ServiceError:
+            if credential.covers("*"):
+                return None
+            raise denied("The resource cannot be told.") from None
+
+    def _policy(
+        self, credential: Credential, operation: Operation, name: str, caller: Caller, queue: Found | None
+    ) -> str:
+        store = self._service.view(Caller(caller.account, caller.region))
+        try:
+            kept = self._service.settings(store.stream(name) if queue is None else queue.inner)
         except StreamStoreError:
             return ""
         arn = arns.stream_arn(caller.region, caller.account, name)
+        if queue is not None:
+            number = handles.queue_id(self._service.key, queue.info.id)
+            arn = arns.queue_arn(caller.region, caller.account, number)
         principal = credential.principal or credential.key_id
         return policies.verdict(kept.policy, principal, operation.name, arn)
 
@@ -126,8 +146,11 @@ def _refusal(credential: Credential, operation: Operation) -> ServiceError:
 def _names(service: Service, request: Mapping[str, Any]) -> list[str]:
     """The names of all streams that a request is about."""
     names = [request["StreamName"]] if "StreamName" in request else []
-    for member in ("StreamARN", "ConsumerARN", "ResourceARN"):
-        if (arn := request.get(member)) is not None:
+    named = [request.get(member) for member in ("StreamARN", "ConsumerARN", "ResourceARN")]
+    for member in ("StreamConfigurationList", "StreamFilter"):
+        named += [item["StreamARN"] for item in request.get(member, ())]
+    for arn in named:
+        if arn is not None and arns.parse_queue(arn) is None:
             consumer = arns.parse_consumer(arn)
             parsed = arns.parse_stream(arn if consumer is None else consumer.stream)
             if parsed is None:

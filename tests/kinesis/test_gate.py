@@ -190,6 +190,50 @@ def test_rights_and_policies_over_http(store, key_file):
         assert denied(root.put_record, StreamName="orders", **put) == "AccessDeniedException"
 
 
+def test_queues_are_judged_by_their_stream_and_their_own_policy(store, key_file):
+    """A key for a stream is one for its queues; a queue's policy lets one in to that queue alone, and stops anybody."""
+    with streamstore.serve_in_thread(store, credentials=key_file) as server:
+        root, writer, guest = (
+            remote(server.url, aws_access_key_id=key, aws_secret_access_key=SECRET)
+            for key in ("root", "writer", "guest")
+        )
+        arns = {}
+        for name in ("clicks", "orders"):
+            root.create_stream(StreamName=name, ShardCount=1)
+            stream = root.describe_stream(StreamName=name)["StreamDescription"]["StreamARN"]
+            made = root.create_queue(QueueName=name, StreamConfigurationList=[{"StreamARN": stream}])
+            arns[name] = made["QueueDescription"]["QueueARN"]
+
+        def asked(call, name, **options):
+            """The error's type, or nothing."""
+            try:
+                call(QueueARN=arns.get(name, name), **options)
+            except ClientError as error:
+                return error.response["Error"]["Code"]
+            return ""
+
+        refused, entries = "AccessDeniedException", {"Entries": [{"ReceiptHandle": "x"}]}
+        assert asked(writer.acknowledge_queue_records, "clicks", **entries) == ""
+        assert asked(writer.acknowledge_queue_records, "orders", **entries) == refused
+        assert asked(writer.describe_queue, "clicks") == refused
+        unknown = arns["clicks"][:-1] + ("0" if arns["clicks"][-1] != "0" else "1")
+        assert asked(writer.acknowledge_queue_records, unknown, **entries) == refused
+        assert asked(root.acknowledge_queue_records, unknown, **entries) == "ResourceNotFoundException"
+        with pytest.raises(ClientError, match=refused):
+            writer.create_queue(QueueName="mine", StreamConfigurationList=[{"StreamARN": stream}])
+        with pytest.raises(ClientError, match=refused):
+            writer.list_tags_for_resource(ResourceARN=arns["orders"])
+        who = {"AWS": "arn:aws:iam::1:user/g"}
+        statement = {"Effect": "Allow", "Principal": who, "Action": "kinesis:DescribeQueue", "Resource": arns["orders"]}
+        root.put_resource_policy(ResourceARN=arns["orders"], Policy=json.dumps({"Statement": [statement]}))
+        assert asked(guest.describe_queue, "orders") == ""
+        assert asked(guest.describe_queue, "clicks") == refused
+        assert asked(guest.acknowledge_queue_records, "orders", **entries) == refused
+        denial = {**statement, "Effect": "Deny", "Principal": "*"}
+        root.put_resource_policy(ResourceARN=arns["orders"], Policy=json.dumps({"Statement": [denial]}))
+        assert asked(root.describe_queue, "orders") == refused
+
+
 def test_a_credentials_file_is_ours_alone_and_has_a_form(tmp_path):
     """Modes, JSON, rights; the error never quotes the file."""
     path = tmp_path / "keys.json"

@@ -281,14 +281,11 @@ def test_limits_are_described(kinesis, stream):
     assert shown["ShardLimit"] == 1_000_000
 
 
-def test_queues_and_channels_say_that_they_are_not_here(kinesis):
-    """A typed 400; there are no channels to list."""
-    arn = "arn:aws:kinesis:us-east-1:000000000000:queue/q"
-    kind, text = failure(kinesis.receive_queue_records, QueueARN=arn)
+def test_channels_say_that_they_are_not_here(kinesis):
+    """A typed 400; there are none to list."""
+    arn = "arn:aws:kinesis:us-east-1:000000000000:channel/c"
+    kind, text = failure(kinesis.describe_channel, ChannelARN=arn)
     assert (kind, "not supported by streamstore" in text) == ("InvalidArgumentException", True)
-    assert (
-        failure(kinesis.describe_channel, ChannelARN=arn.replace("queue", "channel"))[0] == "InvalidArgumentException"
-    )
     assert kinesis.list_channels()["ChannelSummaries"] == []
 
 
