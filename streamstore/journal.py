@@ -161,7 +161,7 @@ class Journal(Generic[F]):
             tail = 0
             for _ in range(_SNAPSHOT_TRIES):
                 self.refresh()
-                snapshot = self.state.snapshot()
+                snapshot, start = self.state.snapshot(), self.tail
                 if tail := log.append_event(snapshot, self.tail, True):
                     break
             if not tail:
@@ -169,8 +169,8 @@ class Journal(Generic[F]):
             self.tail = tail
             self._snapshot_size = len(snapshot)
             log.sync(tail)
-            # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else.
-            start = log.state().segment_base
+            # Only now is everything older superfluous; a crash in between leaves more to fold, nothing else. Older than
+            # the snapshot, not than the newest segment: another process may be between its roll and its snapshot.
             self._announce_trim(start)
             log.trim(start)
         except (TailMismatchError, TrimmedError):

@@ -256,3 +256,29 @@ def test_a_receipt_stays_good_where_others_receive_while_the_log_is_cut(tmp_path
         queue.ack_many(mine)
         other.ack_many(others)
         assert queue.stats()["total_acknowledged"] == len(mine) + len(others)
+
+
+def test_a_log_that_another_cuts_at_the_same_time_keeps_its_state(tmp_path, monkeypatch):
+    """Who dies between its roll and its snapshot leaves a newest segment that says nothing: the older one is needed."""
+    with streamstore.open(tmp_path / "s", durability="process") as one, streamstore.open(tmp_path / "s") as two:
+        queue, other = one.queue("jobs"), two.queue("jobs")
+        queue.put_many(range(10))
+        queue.ack_many(queue.get_many(4))
+        other.get_many(2)
+        rolled = other.engine.journal.open()
+        sync = type(rolled).sync
+
+        def cut_meanwhile(log, *arguments):
+            monkeypatch.setattr(type(rolled), "sync", sync)
+            rolled.roll()
+            sync(log, *arguments)
+
+        monkeypatch.setattr(type(rolled), "sync", cut_meanwhile)
+        with queue.engine.journal.lock:
+            queue.engine.journal.refresh()
+            queue.engine.journal.roll()
+        assert type(rolled).sync is sync
+        before = queue.stats()
+        assert (before["fresh"], before["in_flight"], before["total_acknowledged"]) == (4, 2, 4)
+        with streamstore.open(tmp_path / "s") as three:
+            assert three.queue("jobs").stats() == before == other.stats()

@@ -198,9 +198,9 @@ class Trimmer:
             side.roll(state.tail)
             self._park(live)
             engine.journal.sync(engine.journal.tail)
-            start = side.state().segment_base
-            self._catalog.publish("trim", self._inner, starts={side.shard_index: start})
-            side.trim(start)
+            # From where it was rolled here: another process may have rolled it since.
+            self._catalog.publish("trim", self._inner, starts={side.shard_index: state.tail})
+            side.trim(state.tail)
         except (TailMismatchError, TrimmedError):
             return  # another process is at it
 
