@@ -64,6 +64,9 @@ stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, man
 model: $(VENV)/.built $(VENV)/.extra-test ## Random operations against plain lists, 20,000 of them (STEPS=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -X dev -m oracle --steps $(or $(STEPS),20000) $(if $(SEED),--seed $(SEED))
 
+seeded: $(VENV)/.built $(VENV)/.extra-test ## Put in each of some 50 bugs; the suite that is named for it must find it (ARGS="name")
+	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded $(ARGS)
+
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
 

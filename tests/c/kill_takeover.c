@@ -182,11 +182,33 @@ static void check_round_of_the_dead(const char *point, int reader)
     scratch_remove();
 }
 
+/* A put whose writer died before it was published counts for nothing, and what it left is not built upon: the next one
+ * goes into a new segment, with the next ordinal. */
+static void check_append(const char *point)
+{
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store);
+    state_of(log);
+    die_at(point, 0, 0);
+    uint64_t tail = state_of(log).tail;
+    CHECK_EQUAL(put(log, 0), SS_OK);
+    CHECK_EQUAL(state_of(log).record_count, 11);
+    CHECK_EQUAL(state_of(log).segment_ordinal, 2);
+    CHECK_EQUAL(state_of(log).segment_base, tail);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
 int main(void)
 {
     check_round_of_the_dead("sync-marked:1", 0);
     check_round_of_the_dead("sync-done:1", 0);
     check_round_of_the_dead("append-published:1", 1);
+    check_append("append-reserved:1");
+    check_append("append-copying:1");
+    check_append("append-counted:1");
     check_close("marker-published:1");
     check_close("append-published:1");
     check_close("append-unlocked:1");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "format.h"
 #include "logs.h"
 
 static void check_mode(int durability, int flags)
@@ -177,7 +178,7 @@ static void check_index(void)
     char path[128];
     snprintf(path, sizeof path, "%s/streams/1/0/%012d.seg", root, 1);
     FILE *file = fopen(path, "r+");
-    long offset = (long)(SS_SEGMENT_HEADER_SIZE + segments[0].end - segments[0].base) + 30;
+    long offset = (long)(SS_SEGMENT_HEADER_SIZE + segments[0].end - segments[0].base) + INDEX_FIRST + 9; /* a time */
     fseek(file, offset, SEEK_SET);
     int byte = fgetc(file);
     fseek(file, offset, SEEK_SET);
