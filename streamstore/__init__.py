@@ -46,6 +46,7 @@ from streamstore.values import DataKey, Encryption, HashRange, PutEntry, Sequenc
 
 if TYPE_CHECKING:
     import streamstore.aio as aio
+    from streamstore.capture import Capture
     from streamstore.kinesis.door import boto3_client
     from streamstore.queue import Queue
     from streamstore.replay import Replay
@@ -61,6 +62,7 @@ __all__ = [
     "Encryption",
     "DataKey",
     "CallableKeyRing",
+    "Capture",
     "Batch",
     "ClosedError",
     "CorruptRangeError",
@@ -114,6 +116,7 @@ __all__ = [
 
 
 _LATE = {
+    "Capture": "streamstore.capture:Capture",
     "aio": "streamstore.aio",
     "boto3_client": "streamstore.kinesis.door:boto3_client",
     "Queue": "streamstore.queue:Queue",

@@ -29,6 +29,7 @@ LEVELS: dict[str, float] = {
     "aggregation": 1.1,
     "fields": 1,  # key and time of a line
     "user_records": 1.2,  # aggregates taken apart by the reads above
+    "source_lock": 1,
     "attributes": 1,
     "histogram": 1,
     "arrow": 1.5,

@@ -38,6 +38,7 @@ VERBS = {
     "snapshot": "backup:snapshot",
     "restore": "backup:restore",
     "queue": "queue.command:queue",
+    "capture": "capture.command:capture",
     "replay": "replay.command:replay",
     "generate": "generate:generate",
     "serve": "serve:serve",

@@ -61,6 +61,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return FAILED, f"{place}{error.strerror or error}"
     if isinstance(error, errors.StreamStoreError):
         return FAILED, _one_line(str(error))
+    if type(error).__module__.startswith("botocore"):  # what a Kinesis endpoint answered, or that it does not
+        return FAILED, _one_line(str(error))
     return FAILED, _one_line(f"internal error, please report it: {type(error).__name__}: {error} (--debug shows where)")
 
 

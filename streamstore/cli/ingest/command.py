@@ -18,7 +18,7 @@ from streamstore.cli.exits import NOT_FOUND, VerbError
 from streamstore.cli.ingest.lines import Line, read_lines, silence_of
 from streamstore.cli.ingest.resume import Taken, find_taken
 from streamstore.cli.ingest.run import Run, Tally, check_same
-from streamstore.cli.ingest.source import Source, SourceLock, file_source, named_source, pipe_source
+from streamstore.cli.ingest.source import Source, file_source, lock_source, named_source, pipe_source
 from streamstore.cli.output import duration_text, note, print_json, size_text
 from streamstore.cli.progress import RunProgress
 from streamstore.fields import FieldTaker, time_parser_for
@@ -89,7 +89,7 @@ def ingest(directory: Path, stream: str, file: Path, **options: Any) -> None:
         store = stack.enter_context(open_to_write(directory, create=options["create"]))
         handle = _stream(store, stream, options)
         sync = _must_sync(handle, options["durability"])
-        stack.enter_context(SourceLock(directory / "manifest", stream, source.id))
+        stack.enter_context(lock_source(directory, stream, source.id))
         # What a killed run published and did not sync is shown to nobody yet: make it durable, so that it is found.
         store.flush()
         taken = find_taken(handle, source.locate) if source.resumable else NOTHING_TAKEN

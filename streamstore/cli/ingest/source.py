@@ -7,11 +7,7 @@ file reads `head:SIZE:DIGEST`, where SIZE is how many first bytes there were to 
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import os
-import struct
 import uuid
 from pathlib import Path
 
@@ -20,6 +16,7 @@ import xxhash
 from streamstore.cli.exits import VerbError
 from streamstore.cli.ingest.resume import Place
 from streamstore.native import Record
+from streamstore.source_lock import SourceLock
 
 HEAD_SIZE = 4096
 ID_SIZE_MAX = 512
@@ -88,36 +85,11 @@ def position_hash(position: int) -> int:
     return int.from_bytes(hashlib.md5(b"%d" % position, usedforsecurity=False).digest(), "big")
 
 
-class SourceLock:
-    """Held while a source is taken into a stream, by one run at a time; the kernel drops it when the process ends,
-    however it ends.
-
-    An OFD lock on one byte far beyond the end of the store's manifest, at an offset that stands for stream and source:
-    nothing is written,
-    nothing is left behind, and it holds across PID namespaces.
-    """
-
-    _OFFSET_MIN = 1 << 61
-
-    def __init__(self, manifest: Path, stream_name: str, source_id: str) -> None:
-        digest = xxhash.xxh3_64_intdigest(f"{stream_name}\0{source_id}".encode())
-        self._fd = os.open(manifest, os.O_RDWR | os.O_CLOEXEC)
-        lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, self._OFFSET_MIN | (digest >> 4), 1, 0)
-        try:
-            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, lock)
-        except OSError as error:
-            os.close(self._fd)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise VerbError(
-                    "another ingest of the same source into this stream is running; wait for it, or stop it"
-                ) from None
-            raise
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def __enter__(self) -> SourceLock:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.close()
+def lock_source(directory: Path, stream_name: str, source_id: str) -> SourceLock:
+    """Held while a source is taken into a stream, by one run at a time."""
+    try:
+        return SourceLock(directory / "manifest", stream_name, source_id)
+    except BlockingIOError:
+        raise VerbError(
+            "another ingest of the same source into this stream is running; wait for it, or stop it"
+        ) from None

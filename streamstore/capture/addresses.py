@@ -1,0 +1,76 @@
+"""Sources by a text, as a command line names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamstore
+from streamstore.capture.kinesis import KinesisSource
+from streamstore.capture.polling import Polling
+from streamstore.capture.source import Source
+from streamstore.capture.streams import StreamSource
+from streamstore.errors import InvalidArgumentError, InvalidTypeError
+from streamstore.stream import Stream
+from streamstore.targets.addresses import split_endpoint, split_store
+from streamstore.targets.endpoint import make_client
+
+FORMS = """\
+http://HOST:PORT/NAME  a stream behind a Kinesis endpoint, https:// too (extra `boto3`)
+kinesis:NAME           a stream of AWS, by boto3's own settings (extra `boto3`)
+store:DIR#STREAM       a stream of another store"""
+
+
+def as_source(source: Any, **options: Any) -> Source:
+    """A source as it is, or the one for an address or a Stream. Raises InvalidArgumentError, InvalidTypeError."""
+    if isinstance(source, str):
+        return open_source(source, **options)
+    if isinstance(source, Stream):
+        return StreamSource(source, **options)
+    if options:
+        raise InvalidArgumentError(f"{', '.join(options)}: these are for sources that are named by an address")
+    if not hasattr(source, "batches"):
+        raise InvalidTypeError(f"a source is an address, a Stream or a source, not {type(source).__name__}")
+    found: Source = source
+    return found
+
+
+def open_source(address: str, **options: Any) -> Source:
+    """The source that a text names (see FORMS). Raises InvalidArgumentError, and what opening it raises.
+
+    Options: `start` for all; of a Kinesis endpoint `region`, `source_id`, `interval` (seconds between two reads of a
+    shard that has nothing more).
+    """
+    kind, _, rest = address.partition(":")
+    if kind in ("http", "https"):
+        url, stream = split_endpoint(address)
+        return kinesis_source(url, stream, **options)
+    if kind == "kinesis":
+        return kinesis_source(None, rest, **options)
+    if kind == "store":
+        return _store(rest, **options)
+    raise InvalidArgumentError(f"{address!r} names no source; these do:\n{FORMS}")
+
+
+def kinesis_source(
+    url: str | None,
+    stream: str,
+    *,
+    region: str | None = None,
+    client: Any = None,
+    start: Any = "TRIM_HORIZON",
+    source_id: str | None = None,
+    interval: float = 1.0,
+) -> Source:
+    """A stream of a Kinesis endpoint, read by polling."""
+    source = KinesisSource(client or make_client(url, region), stream, start=start, source_id=source_id)
+    return source.read_by(Polling(source, interval=interval, behind=min(interval, 0.2)))
+
+
+def _store(rest: str, **options: Any) -> Source:
+    directory, name = split_store(rest, "STREAM")
+    store = streamstore.open(directory, create=False)
+    try:
+        return StreamSource(store.stream(name), owned=store, **options)
+    except BaseException:
+        store.close()
+        raise

@@ -1,0 +1,168 @@
+"""The verb `capture`: options, opening, progress, the summary. What a capture does is in `streamstore.capture`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from streamstore import errors
+from streamstore.capture import Capture, open_source
+from streamstore.capture.source import Source
+from streamstore.cli.arguments import (
+    DURABILITIES,
+    POSITION,
+    directory_argument,
+    json_option,
+    open_to_write,
+    stream_argument,
+)
+from streamstore.cli.exits import NOT_FOUND, VerbError
+from streamstore.cli.output import duration_text, note, print_json, size_text
+from streamstore.limits import RETENTION_HOURS_MAX
+from streamstore.store import Store
+from streamstore.stream import Stream
+
+# On a terminal the line of progress is renewed so often, elsewhere (with --progress) one is printed so often; seconds.
+RENEW_INTERVAL = 0.5
+LINE_INTERVAL = 5.0
+
+
+@click.command()
+@directory_argument
+@stream_argument
+@click.argument("source")
+@click.option("--create", is_flag=True, help="Create the store and the stream where they are missing.")
+@click.option("--shards", type=click.IntRange(min=1), help="Of a new stream.  [default: as many as the source has]")
+@click.option(
+    "--retention",
+    type=click.IntRange(24, RETENTION_HOURS_MAX),
+    default=RETENTION_HOURS_MAX,
+    show_default=True,
+    help="Of a new stream, in hours.",
+)
+@click.option("--durability", type=DURABILITIES, help="Of a new stream.")
+@click.option(
+    "--start",
+    type=POSITION,
+    default="TRIM_HORIZON",
+    show_default=True,
+    help="Where the first run begins: TRIM_HORIZON, LATEST or a time; later ones go on.",
+)
+@click.option("--once", is_flag=True, help="Take what there is and end, in place of following.")
+@click.option("--region", help="Of a Kinesis endpoint.")
+@click.option("--source-id", help="A name of the source, in place of the one made of its ARN and when it was created.")
+@click.option("--interval", type=click.FloatRange(min=0.01), help="Seconds between reads of a shard without news.  [1]")
+@click.option("--progress/--no-progress", default=None, help="Show how far it is, on stderr.  [default: on a terminal]")
+@json_option
+def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
+    """Take the records of SOURCE into STREAM, each exactly once, and go on with what comes until Ctrl-C.
+
+    Where a record was, and when it arrived there, is kept as its source. However a run ended, the next one goes on
+    where it was.
+
+    \b
+    SOURCE:
+      http://HOST:PORT/NAME   a stream behind a Kinesis endpoint
+      kinesis:NAME            a stream of AWS
+      store:DIR#STREAM        a stream of another store
+
+    \b
+    Examples:
+      streamstore capture data/ clicks kinesis:clicks --create --region eu-central-1
+      streamstore capture data/ clicks http://localhost:4567/clicks --create --once
+      streamstore capture copy/ clicks 'store:data/#clicks' --create --start 2h
+    """
+    with ExitStack() as stack:
+        opened = open_source(source, **_source_options(options))
+        stack.callback(opened.close)
+        store = stack.enter_context(open_to_write(directory, create=options["create"]))
+        taking = stack.enter_context(Capture(_stream(store, stream, opened, options), opened))
+        if taking.resumed:
+            note(f"going on: {taking.resumed:,} records had come in behind the last checkpoint")
+        _run(taking, options)
+
+
+def _source_options(options: dict[str, Any]) -> dict[str, Any]:
+    names = ("start", "region", "source_id", "interval")
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def _stream(store: Store, name: str, source: Source, options: dict[str, Any]) -> Stream:
+    try:
+        return store.stream(name)
+    except errors.StreamNotFoundError:
+        if not options["create"]:
+            raise VerbError(f"there is no stream {name!r}; --create makes it", NOT_FOUND) from None
+    return store.create_stream(
+        name,
+        shard_count=options["shards"] or source.shard_count,
+        retention_hours=options["retention"],
+        durability=options["durability"],
+        exist_ok=True,
+    )
+
+
+def _run(taking: Capture, options: dict[str, Any]) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        taking.stop()
+
+    kept = signal.signal(signal.SIGTERM, stop)
+    progress = Progress(options["progress"])
+    try:
+        done = taking.run(follow=not options["once"], progress=progress.update)
+    except KeyboardInterrupt:
+        progress.end()
+        note(f"{taking.records:,} records are in; run the same command again to go on")
+        raise
+    finally:
+        progress.end()
+        signal.signal(signal.SIGTERM, kept)
+    if options["as_json"]:
+        said = {"records": done.records, "bytes": done.bytes, "elapsed_s": round(done.seconds, 6)}
+        print_json({**said, "source_id": taking.source.id, "notes": taking.source.notes()})
+        return
+    rate = done.records / max(done.seconds, 1e-6)
+    note(f"{done.records:,} records ({size_text(done.bytes)}) in {duration_text(done.seconds)}, {rate:,.0f}/s")
+    for what, said in taking.source.notes().items():
+        note(f"{what}: {said}")
+
+
+class Progress:
+    """How far a capture is, in one line on stderr."""
+
+    def __init__(self, wanted: bool | None) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = self._terminal if wanted is None else wanted
+        self._began = self._said = time.monotonic()
+
+    def update(self, taking: Capture) -> None:
+        """Say where it stands, where that was not said just now."""
+        now = time.monotonic()
+        if not self._shown or now - self._said < (RENEW_INTERVAL if self._terminal else LINE_INTERVAL):
+            return
+        self._said = now
+        line = status_text(taking, now - self._began)
+        sys.stderr.write(f"\r{line}\033[K" if self._terminal else f"{line}\n")
+        sys.stderr.flush()
+
+    def end(self) -> None:
+        """Take the line away."""
+        if self._shown and self._terminal:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
+
+
+def status_text(taking: Capture, elapsed: float) -> str:
+    """Where a capture stands: records, rate, how far behind, how many shards or files; at most 79 characters."""
+    lag = taking.lag()
+    rate = taking.records / max(elapsed, 0.001)
+    behind = size_text(lag.amount) if lag.unit == "bytes" else duration_text(lag.amount / 1000)
+    text = f"{taking.records:,} records  {size_text(taking.bytes)}  {rate:,.0f}/s  {behind} behind"
+    return f"{text}  {lag.open_units} open"[:79]

@@ -1,0 +1,70 @@
+"""streamstore.cli.capture: options, what is made, what is said, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from command_line import run, start, succeed
+
+import streamstore
+from streamstore.capture import Capture
+from streamstore.cli.capture.command import status_text
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> str:
+    """The address of a stream with a hundred records on three shards."""
+    with streamstore.open(tmp_path / "origin", durability="process") as store:
+        store.create_stream("s", shard_count=3).put_records([(b"%d" % n, f"k{n % 7}") for n in range(100)])
+    return f"store:{tmp_path / 'origin'}#s"
+
+
+def test_it_makes_the_stream_like_the_source_and_takes_all(origin, tmp_path):
+    """As many shards, a year of retention; once more takes nothing."""
+    place = tmp_path / "copy"
+    done = succeed("capture", place, "c", origin, "--create", "--once", "--json").json
+    assert (done["records"], done["bytes"], done["notes"]) == (100, 190, {})
+    assert "0 records" in succeed("capture", place, "c", origin, "--once", "--progress").err
+    with streamstore.open(place, create=False) as store:
+        stream = store.stream("c")
+        assert (len(stream.shards()), stream.info.retention_hours) == (3, 8760)
+        assert sum(1 for _ in stream.read()) == 100
+
+
+def test_what_is_not_there_is_said(origin, tmp_path):
+    """No stream without --create, no source, no address."""
+    streamstore.open(tmp_path / "copy").close()
+    assert run("capture", tmp_path / "copy", "c", origin, "--once").code == 3
+    assert run("capture", tmp_path / "copy", "c", f"store:{tmp_path / 'none'}#s", "--create").code != 0
+    assert run("capture", tmp_path / "copy", "c", "nonsense:x", "--create").code == 2
+    assert run("capture", tmp_path / "copy", "c", origin, "--create", "--start", "never").code == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_it_has(origin, tmp_path, number):
+    """It follows until then; the next run goes on."""
+    place = tmp_path / "copy"
+    with start("capture", place, "c", origin, "--create") as process:
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit:
+            if run("read", place, "c", "--raw").out.count(b"\n") == 100:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else 0)
+    assert b"100 records" in err
+    assert "0 records" in succeed("capture", place, "c", origin, "--once").err
+
+
+def test_the_status_is_one_line_of_a_narrow_terminal(origin, tmp_path):
+    """Records, bytes, rate, how far behind, how many shards."""
+    with streamstore.open(tmp_path / "copy", durability="process") as store:
+        with Capture(store.create_stream("c"), origin) as capture:
+            capture.run(follow=False)
+            line = status_text(capture, 2.0)
+    assert line.startswith("100 records  190 B  50/s  ")
+    assert line.endswith("behind  1 open")
