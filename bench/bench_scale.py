@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 import streamstore
-from bench import machine
 from bench.board import Board
 from bench.plan import Plan
 from bench.workload import KEYS
+from streamstore.bench import machine
 from streamstore.bench.result import Side
 
 STEPS = ("create", "put", "open", "read", "descriptors", "disk")

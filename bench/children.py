@@ -93,7 +93,8 @@ def work(directory: str) -> None:
 def fill(directory: str, size: str, record_size: str) -> None:
     """Put `size` bytes in batches, say what memory that took and some numbers given, then put on until killed."""
     import streamstore
-    from bench import machine, workload
+    from bench import workload
+    from streamstore.bench import machine
 
     store = streamstore.open(directory, durability="process")
     stream = store.create_stream(STREAM, shard_count=1, durability="process", exist_ok=True)
@@ -119,7 +120,7 @@ def fill(directory: str, size: str, record_size: str) -> None:
 def drain(directory: str) -> None:
     """Read a stream from its start to its end, and say how much that was and what memory it took."""
     import streamstore
-    from bench import machine
+    from streamstore.bench import machine
 
     count = size = peak = 0
     with streamstore.open(directory) as store, store.stream(STREAM).read("TRIM_HORIZON") as reader:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from bench import machine
 from bench.board import Board
 from bench.calibration import calibrate, warm_memory
 from bench.plan import Plan, plan
+from streamstore.bench import machine
 
 ROOT = Path(__file__).parent.parent
 BOARD = pytest.StashKey[Board]()

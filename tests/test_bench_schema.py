@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from streamstore.bench import compare, plot, report, result
-from streamstore.bench.__main__ import main
 from streamstore.bench.result import Bar, Figure, Result, Run, SchemaError, Side
+from streamstore.cli.bench import bench
 
 OURS = Side("streamstore", "process", "records/s", 1_500_000.0, (1.4e6, 1.5e6, 1.6e6))
 LMDB = Side("LMDB", "process", "records/s", 700_000.0, (7e5,), version="0.9", setup="sync=False, writemap=True")
@@ -251,12 +251,12 @@ def test_the_commands_compare_report_and_print_the_schema(tmp_path: Path) -> Non
     result.dump(run(row("a", 2.0)), tmp_path / "new.json")
     (tmp_path / "bad.json").write_text("{}", encoding="utf-8")
     old, new, bad = (str(tmp_path / name) for name in ("old.json", "new.json", "bad.json"))
-    worse = CliRunner().invoke(main, ["compare", old, new])
+    worse = CliRunner().invoke(bench, ["compare", old, new])
     assert worse.exit_code == 1
     assert "| a | 4 x (pass) | 2 x (pass) | 0.50x | worse |" in worse.output
-    assert CliRunner().invoke(main, ["compare", new, old]).exit_code == 0
-    refused = CliRunner().invoke(main, ["compare", old, bad])
+    assert CliRunner().invoke(bench, ["compare", new, old]).exit_code == 0
+    refused = CliRunner().invoke(bench, ["compare", old, bad])
     assert refused.exit_code == 1
     assert "run.suite: must be present" in refused.output
-    assert CliRunner().invoke(main, ["report", old]).output.startswith("# Benchmarks")
-    assert json.loads(CliRunner().invoke(main, ["schema"]).output)["$id"] == result.SCHEMA_ID
+    assert CliRunner().invoke(bench, ["report", old]).output.startswith("# Benchmarks")
+    assert json.loads(CliRunner().invoke(bench, ["schema"]).output)["$id"] == result.SCHEMA_ID

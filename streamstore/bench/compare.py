@@ -6,6 +6,7 @@ only on the same machine.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from streamstore.bench.result import AT_MOST, Result, Run
@@ -32,7 +33,10 @@ def same_machine(before: Run, after: Run) -> bool:
 
 
 def compare(before: Run, after: Run, *, noise: float = NOISE_RATIO) -> list[Change]:
-    """Return one change for each row of either run, in the order of `after`; within `noise` (a fraction) is "same"."""
+    """Return one change for each row of either run, in the order of `after`.
+
+    What lies within `noise` (a fraction), or within what the rounds of both runs scatter by themselves, is "same".
+    """
     absolute = same_machine(before, after)
     old = {result.id: result for result in before.results}
     changes = [_change(old.get(result.id), result, absolute, noise) for result in after.results]
@@ -50,8 +54,19 @@ def _change(before: Result | None, after: Result, absolute: bool, noise: float) 
     gain = _gain(before, after, absolute)
     if gain is None:
         return Change(after.id, before, after, None, "incomparable")
-    kind = "same" if 1 / (1 + noise) <= gain <= 1 + noise else "better" if gain > 1 else "worse"
+    wanted = 1 + max(noise, _scatter(before) + _scatter(after))
+    kind = "same" if 1 / wanted <= gain <= wanted else "better" if gain > 1 else "worse"
     return Change(after.id, before, after, gain, kind)
+
+
+def _scatter(result: Result) -> float:
+    """How far, as a fraction, the median of a row's rounds may lie from the true one: the notch of a box plot
+    (McGill, Tukey and Larsen 1978), some 95 % sure; 0 where the rounds are not known.
+    """
+    rounds = len(result.ours.rounds) if result.ours is not None else 0
+    if rounds < 2 or result.low is None or result.high is None or not result.value:
+        return 0.0
+    return 1.57 * (result.high - result.low) / (abs(result.value) * math.sqrt(rounds))
 
 
 def _gain(before: Result, after: Result, absolute: bool) -> float | None:

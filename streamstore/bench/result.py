@@ -22,8 +22,9 @@ SCHEMA_VERSION = 1
 SCHEMA_ID = "streamstore-benchmark-result-1"
 AT_LEAST, AT_MOST = ">=", "<="
 VERDICTS = ("pass", "miss", "info", "failed")
-# What an acknowledgement survives. "none" is for floors that promise nothing, "reads" for rows that acknowledge none.
-DURABILITIES = ("sync", "interval", "process", "reads", "none")
+# What an acknowledgement survives. "none" is for floors that promise nothing, "reads" for rows that acknowledge none,
+# "unknown" for endpoints, which say nothing about it.
+DURABILITIES = ("sync", "interval", "process", "reads", "unknown", "none")
 
 
 class SchemaError(ValueError):

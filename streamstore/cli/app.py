@@ -41,6 +41,7 @@ VERBS = {
     "capture": "capture.command:capture",
     "replay": "replay.command:replay",
     "generate": "generate:generate",
+    "bench": "bench:bench",
     "serve": "serve:serve",
     "demo": "demo.command:demo",
 }

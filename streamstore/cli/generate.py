@@ -111,7 +111,7 @@ def generate(target: str | None, as_json: bool, preview_only: bool, progress: bo
             done = generator.run(lambda records, size: shown.update(size, records))
     _report(done, target, as_json)
     if done.stopped:
-        raise SystemExit(INTERRUPTED)
+        click.get_current_context().exit(INTERRUPTED)
 
 
 class _Interrupts:
