@@ -185,7 +185,10 @@ static ss_status add_run(ss_pack *pack, uint64_t position, uint64_t epoch)
 static ss_status count_frame(ss_pack *pack, const ss_record_header *header, uint32_t ordinal)
 {
     ss_segment_facts *facts = &pack->target->facts;
-    /* No gap in the count: something is missing then, though nothing is damaged. */
+    /* What a repair gave up is counted by the pad in its place. */
+    if (header->type == SS_FRAME_PAD && ordinal > facts->packed_records + 1)
+        facts->packed_records = ordinal - 1;
+    /* No other gap in the count: something is missing then, though nothing is damaged. */
     if (ordinal != facts->packed_records + 1 || header->arrival_us < facts->packed_last_arrival)
         return SS_CORRUPT;
     facts->packed_records += header->type == SS_FRAME_DATA;

@@ -59,7 +59,23 @@ def repaired(place: Path, before: dict[str, bytes], lost: int | None = None) -> 
         assert [record.data for record in stream.last(20)] == [b"new"] * 20
     assert len(records(place)) == len(after) + 20
     assert streamstore.verify(place).damage == []
+    compacted(place)
     return result
+
+
+def compacted(place: Path) -> None:
+    """What was repaired can be compacted as all else: numbers and ordinals stay."""
+
+    def content(stream: streamstore.Stream) -> list[tuple[str, bytes, int]]:
+        return [(record.sequence_number, record.data, record.ordinal) for record in stream.read()]
+
+    with streamstore.open(place, maintenance=False) as store:
+        stream = store.stream("clicks")
+        before = content(stream)
+        done = stream.compact(rate=0)
+        assert (done.left_alone, done.unfinished) == ([], False)
+        assert content(stream) == before
+    assert streamstore.verify(place).damage == []
 
 
 def test_a_good_store_is_left_as_it_is(place):
