@@ -4,15 +4,16 @@ are the same.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 import streamstore
-from streamstore import routing
+from streamstore import grants, native, routing
 from streamstore.compaction import Compactor
-from streamstore.errors import InvalidArgumentError
+from streamstore.errors import InvalidArgumentError, PartialPutError, StreamFullError
 
 Entry = tuple[bytes, str | None, int | None]
 Told = list[tuple[int, str]]
@@ -21,6 +22,16 @@ Row = tuple[int, str, bytes, str | None, int | None, int]
 """A record: shard index, sequence number, data, partition key, explicit hash key, arrival time."""
 
 NAME = "s"
+
+
+def open_store(path: str, ring: str | None = None, *, create: bool = False) -> streamstore.Store:
+    """The store, with the key ring that lies beside it; nobody works in the background."""
+    return streamstore.open(path, create=create, maintenance=False, key_ring=ring or ring_of(path))
+
+
+def ring_of(path: str) -> str:
+    """The key file of the store in that directory."""
+    return path + ".key"
 
 
 def _told(results: Any) -> Told:
@@ -53,6 +64,22 @@ def put_many(store: streamstore.Store, entries: Sequence[Entry], *, sync: bool) 
     return _told(store.stream(NAME).put_records(entries, sync=sync))
 
 
+def put_what_fits(store: streamstore.Store, entries: Sequence[Entry]) -> list[tuple[int, str] | None]:
+    """A batch over whatever shards of a stream that may be full: None for what was refused for that."""
+    try:
+        return list(put_many(store, entries, sync=False))
+    except StreamFullError:
+        return [None] * len(entries)
+    except PartialPutError as error:
+        if strange := [item for item in error.results if isinstance(item, Exception) and not _is_full(item)]:
+            raise strange[0] from None
+        return [None if _is_full(item) else _told([item])[0] for item in error.results]
+
+
+def _is_full(outcome: Any) -> bool:
+    return isinstance(outcome, StreamFullError)
+
+
 def append(store: streamstore.Store, shard: int, entries: Sequence[Entry]) -> Told:
     """A batch to one shard, at the tail that was just looked at."""
     own = store.stream(NAME).shard(routing.shard_id(shard))
@@ -62,6 +89,53 @@ def append(store: streamstore.Store, shard: int, entries: Sequence[Entry]) -> To
 def read(store: streamstore.Store, start: Any, *, merge: bool) -> list[Row]:
     """All there is from `start` on."""
     return rows(store.stream(NAME).read(start, merge=merge, on_trimmed="skip"))
+
+
+def read_columns(store: streamstore.Store, shard: int, limit: int) -> list[Row]:
+    """All there is of a shard, through Arrow; it tells no explicit hash keys."""
+    own, found, position = store.stream(NAME).shard(routing.shard_id(shard)), [], None
+    while True:
+        batch = own.read_arrow(position, limit)
+        if not batch.num_rows:
+            return found
+        for row in batch.to_pylist():
+            number = native.sequence_number(row["epoch"], row["position"], row["shard"])
+            us = round(row["arrival"].timestamp() * 1_000_000)
+            found.append((row["shard"], number, row["data"], row["partition_key"], None, us))
+        position = json.loads(batch.schema.metadata[b"next_position"])
+
+
+def is_sealed(store: streamstore.Store, shard: int, number: str) -> bool:
+    """Whether a record stands encrypted in its segment."""
+    log = store.stream(NAME).log(shard)
+    epoch, position, _ = native.parse_sequence_number(number)
+    record = log.find(position, epoch)
+    assert record is not None
+    return bool(record.seal_offset)
+
+
+def encrypt(store: streamstore.Store, how: str) -> tuple[bool, int]:
+    """Start, stop, rotate or rewrap; returns whether what comes is encrypted, and how many data keys there are."""
+    stream = store.stream(NAME)
+    change = {
+        "start": stream.start_encryption,
+        "stop": stream.stop_encryption,
+        "rotate": stream.rotate_key,
+        "rewrap": stream.rewrap_keys,
+    }
+    return encryption(change[how]())
+
+
+def encryption(facts: Any) -> tuple[bool, int]:
+    """What a stream says of its encryption."""
+    return facts.enabled, len(facts.keys)
+
+
+def keep_at_most(store: streamstore.Store, size: int, on_full: str) -> None:
+    """Set max_bytes (0: none), down to what no caller may ask for."""
+    stream = store.stream(NAME)
+    store.catalog.publish("alter", stream.info, set={"max_bytes": size, "on_full": on_full})
+    grants.renew(stream)
 
 
 def clear(store: streamstore.Store) -> None:
@@ -129,7 +203,10 @@ def update(store: streamstore.Store, count: int) -> None:
 
 def compact(store: streamstore.Store, shard: int) -> int:
     """Compact all that is sealed of a shard; returns how many segments were."""
-    done = Compactor(rate=0).compact(store.stream(NAME).log(shard), now_us=1 << 60, after_us=0, size_max=1 << 20)
+    stream = store.stream(NAME)
+    done = Compactor(rate=0).compact(
+        stream.log(shard), now_us=1 << 60, after_us=0, size_max=1 << 20, sealer=stream.sealer()
+    )
     if done.left_alone:
         raise AssertionError(done.left_alone)
     return done.segments
@@ -175,8 +252,13 @@ _ALL = (
     reshard,
     put,
     put_many,
+    put_what_fits,
     append,
     read,
+    read_columns,
+    is_sealed,
+    encrypt,
+    keep_at_most,
     clear,
     flush,
     seal,

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any, BinaryIO
 
-from oracle.actions import ACTIONS
+from oracle.actions import ACTIONS, open_store
 
 Command = tuple[str, tuple[Any, ...], dict[str, Any]]
 
@@ -79,7 +79,7 @@ def main() -> None:
             return
         try:
             if name == "open":
-                store, value = streamstore.open(*arguments, create=False, maintenance=False), None
+                store, value = open_store(*arguments), None
             elif name == "close":
                 assert store is not None
                 value = store.close()

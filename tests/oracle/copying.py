@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 import streamstore
-from oracle.actions import ACTIONS, Entry, rows
+from oracle.actions import ACTIONS, Entry, open_store, ring_of, rows
 from oracle.aging import Aging
 from oracle.base import SIDES
 from oracle.expected import Broken, Item
@@ -33,7 +33,7 @@ class Copying(Aging):
                 streamstore.restore(target, os.path.join(directory, "restored"), verify=verify)
                 shutil.rmtree(target)
                 target = os.path.join(directory, "restored")
-            with streamstore.open(target, create=False, maintenance=False) as store:
+            with open_store(target, ring_of(self.path)) as store:
                 self.look_at(store, restored=restore, merge=merge)
 
     def look_at(self, store: streamstore.Store, *, restored: bool, merge: bool) -> None:
@@ -43,7 +43,8 @@ class Copying(Aging):
         self.agree(ACTIONS["read"](store, "TRIM_HORIZON", merge=merge), self.expected.kept)
         if not restored:
             for saved in self.saved[-2:]:
-                self.agree(ACTIONS["read"](store, saved.position, merge=merge), self.not_in(saved.passed))
+                found = ACTIONS["read"](store, saved.position, merge=merge)
+                self.agree(found, self.not_in(saved.passed), saved.hidden)
         entry: Entry = (b"in the copy", "key-0", None)
         ((shard, number),) = ACTIONS["put"](store, entry, sync=False)
         # Of the shard here: in the copy a step that somebody died over may have been carried out.

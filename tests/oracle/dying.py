@@ -9,8 +9,7 @@ import time
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-import streamstore
-from oracle.actions import NAME, Entry
+from oracle.actions import NAME, Entry, open_store
 from oracle.base import SEEDS, spare_child
 from oracle.child import Command
 from oracle.expected import Broken, Item
@@ -93,7 +92,7 @@ class Dying(Writing):
 
     def open(self) -> None:
         """The store again, in this process."""
-        self.store = streamstore.open(self.path, create=False, maintenance=False)
+        self.store = open_store(self.path)
         self.stream = self.store.stream(NAME)
 
     @rule()

@@ -26,6 +26,7 @@ class Item:
     hash_key: int | None
     number: str = ""  # its sequence number, once somebody was told or saw it
     arrival_us: int = 0  # once somebody saw it
+    lost: bool = False  # its bytes were damaged, and repair gave it up
 
     @property
     def routed_by(self) -> int:
@@ -60,6 +61,10 @@ class Maybe:
     place: int
     items: list[Item]
 
+    def begins(self, found: Sequence[Seen]) -> bool:
+        """Are they, as far as their contents tell, the first of what was found?"""
+        return len(found) >= len(self.items) and all(map(Item.matches, self.items, found))
+
 
 @dataclass(slots=True)
 class Shard:
@@ -90,7 +95,7 @@ class Shard:
     @property
     def kept(self) -> list[Item]:
         """What a read from the beginning gives."""
-        return self.items[self.first :]
+        return [item for item in self.items[self.first :] if not item.lost]
 
     @property
     def may_be_cleared(self) -> bool:
@@ -114,6 +119,7 @@ class Shard:
         begin = place = self.first
         at = 0
         while at < len(found):
+            place = self._not_lost(place)
             if place < len(self.items) and self.items[place].number == found[at].number:
                 self._same(self.items[place], found[at])
                 # What is not there before it never will be; what may be hidden by retention stays uncertain.
@@ -123,17 +129,21 @@ class Shard:
                 continue
             count = self._take_maybe(place, found[at:])
             place, at = place + count, at + count
+        place = self._not_lost(place)
         if place < len(self.items):
             raise Broken(f"shard {self.index}: {len(self.items) - place} records from {place} on are lost")
+
+    def _not_lost(self, place: int) -> int:
+        while place < len(self.items) and self.items[place].lost:
+            place += 1
+        return place
 
     def _settle_beginning(self, found: Sequence[Seen]) -> None:
         """Where a clear may have gone through, or maintenance dropped what was past, what is there says whether."""
         begin = self.first
         if self._begins_with(begin, found):
             return
-        at = len(self.items)
-        if found:
-            at = next((place for place in range(at) if self.items[place].number == found[0].number), at)
+        at = self._place_of(found)
         if begin < at <= self.droppable:
             self.horizon = at  # for good: what was dropped does not come back when the clock does
             return
@@ -142,7 +152,16 @@ class Shard:
                 self.horizon = cleared
                 return
 
+    def _place_of(self, found: Sequence[Seen]) -> int:
+        """Where what was found begins: at an item, or at what a killed process put in front of one."""
+        places = {item.number: place for place, item in enumerate(self.items)}
+        at = next((places[seen.number] for seen in found if seen.number in places), len(self.items))
+        if not found or found[0].number in places:
+            return at
+        return max((maybe.place for maybe in self.maybes if maybe.place <= at and maybe.begins(found)), default=at)
+
     def _begins_with(self, place: int, found: Sequence[Seen]) -> bool:
+        place = self._not_lost(place)
         if place == len(self.items):
             return True
         return bool(found) and found[0].number == self.items[place].number
@@ -158,7 +177,7 @@ class Shard:
         here = [maybe for maybe in self.maybes if maybe.place == place]
         for turn, maybe in enumerate(here):
             count = len(maybe.items)
-            if len(found) >= count and all(map(Item.matches, maybe.items, found)):
+            if maybe.begins(found):
                 if any(earlier.run == maybe.run for earlier in here[:turn]):
                     raise Broken(f"shard {self.index}: a put is there whose predecessor is not")
                 break
@@ -232,10 +251,10 @@ class Expected:
                     raise Broken(f"shard {shard.index} is not listed, and {len(shard.kept)} of its records are kept")
                 shard.expired, shard.horizon = True, len(shard.items)
 
-    def dropped(self) -> None:
-        """Maintenance went by: what is past now may be gone for good."""
+    def dropped(self, *, everything: bool = False) -> None:
+        """Maintenance went by: what is past now may be gone for good. Or a put that found no room: `everything` may."""
         for shard in self.shards:
-            shard.droppable = max(shard.droppable, shard.first)
+            shard.droppable = max(shard.droppable, len(shard.items) if everything else shard.first)
 
     def put(self, item: Item, shard: int, number: str) -> None:
         """Somebody was told that an item stands in that shard under that number."""

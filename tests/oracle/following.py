@@ -19,10 +19,11 @@ FOLLOWERS_MAX = 4
 
 @dataclass
 class Follower:
-    """A reader with follow=True, and the ids of the items that it has passed or given."""
+    """A reader with follow=True, the ids of the items that it has passed or given, and of those it may have passed."""
 
     reader: streamstore.Reader
     passed: set[int]
+    hidden: set[int]
 
 
 class Following(Reading):
@@ -38,20 +39,21 @@ class Following(Reading):
         chance = random.Random(seed)
         if self.saved and chance.random() < 0.4:
             saved = chance.choice(self.saved)
-            start, passed = saved.position, set(saved.passed)
+            start, passed, hidden = saved.position, set(saved.passed), set(saved.hidden)
         else:
             start, passed = self.begin_at(chance)
+            hidden = set()
         kind = "a saved position" if isinstance(start, dict) else start
         self.tell(f"follow from {kind}, merge: {merge}")
         reader = self.stream.read(start, follow=True, timeout=0, merge=merge, on_trimmed="skip")
-        self.followers.append(Follower(reader, passed))
+        self.followers.append(Follower(reader, passed, hidden))
         if len(self.followers) > FOLLOWERS_MAX:
             self.leave(self.followers.pop(0))
 
     def leave(self, follower: Follower) -> None:
         """A follower goes, and somebody keeps its position."""
         follower.reader.close()
-        self.saved.append(Saved(follower.reader.position, follower.passed))
+        self.saved.append(Saved(follower.reader.position, follower.passed, follower.hidden))
 
     @rule(seed=SEEDS, looks=st.integers(1, 3))
     def look(self, seed: int, looks: int) -> None:
@@ -72,7 +74,8 @@ class Following(Reading):
         self.tell(f"look: {len(found)} records, drain: {drain}")
         wanted = self.not_in(follower.passed)
         if drain:
-            self.agree(found, wanted)
+            self.agree(found, wanted, follower.hidden)
+        follower.hidden |= self.hidden()  # it may have gone on behind them, in the shards that it looked into
         numbers = {row[1] for row in found}
         self.agree(found, [item for item in wanted if item.number in numbers])
         follower.passed |= {id(item) for item in wanted if item.number in numbers}

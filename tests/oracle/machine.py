@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from oracle.base import Base
-from oracle.compacting import Compacting
+from oracle.damaging import Damaging
 
 
-class Machine(Compacting):
+class Machine(Damaging):
     """All rules, and what holds after each."""
 
     @invariant()

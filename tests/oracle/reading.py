@@ -19,16 +19,24 @@ class Reading(Dying):
     """Reads from every kind of start, once and later again."""
 
     def begin_at(self, chance: random.Random) -> tuple[Any, set[int]]:
-        """A start, and the ids of the items that a read from it passes over."""
+        """A start, and the ids of the items that a read from it passes over.
+
+        What is past retention is passed over for good: it may come back, when retention is raised or the clock goes
+        back, but not to who has begun behind it.
+        """
         kind = chance.choice(("TRIM_HORIZON", "LATEST", "TIME"))
         if kind == "TIME":
             kept = self.expected.kept
             us = chance.choice(kept).arrival_us + chance.choice((0, 0, 1)) if kept else chance.randrange(1 << 50)
             passed = [item for shard in self.expected.shards for item in shard.items if item.arrival_us < us]
-            return clock.to_datetime(us), {id(item) for item in passed}
+            return clock.to_datetime(us), {id(item) for item in passed} | self.hidden()
         if kind == "LATEST":
             return kind, {id(item) for shard in self.expected.shards for item in shard.items}
-        return kind, set()
+        return kind, self.hidden()
+
+    def hidden(self) -> set[int]:
+        """The ids of all items that no read gives now."""
+        return {id(item) for shard in self.expected.shards for item in shard.items[: shard.first]}
 
     def not_in(self, passed: set[int]) -> list[Item]:
         """What is there and was not passed."""
@@ -58,7 +66,7 @@ class Reading(Dying):
             raise Broken(f"{len(found)} records, not {min(stop, len(self.not_in(passed)))}")
         numbers = set(found)
         passed |= {id(item) for item in self.expected.kept if item.number in numbers}
-        self.saved.append(Saved(position, passed))
+        self.saved.append(Saved(position, passed, set()))
 
     @rule(side=SIDES, seed=SEEDS, merge=st.booleans())
     def go_on_from_a_saved_position(self, side: str, seed: int, merge: bool) -> None:
@@ -68,7 +76,7 @@ class Reading(Dying):
         number = random.Random(seed).randrange(len(self.saved))
         saved = self.saved[number]
         self.tell(f"go on {side} from saved position {number}, merge: {merge}")
-        self.agree(self.act(side, "read", saved.position, merge=merge), self.not_in(saved.passed))
+        self.agree(self.act(side, "read", saved.position, merge=merge), self.not_in(saved.passed), saved.hidden)
 
     @rule(seed=SEEDS, limit=st.integers(1, 20))
     def read_one_shard(self, seed: int, limit: int) -> None:
@@ -90,6 +98,16 @@ class Reading(Dying):
         for records, wanted in found:
             if [record.sequence_number for record in records] != [item.number for item in wanted]:
                 raise Broken(f"shard {own.index}: a read around {number} gives other records")
+
+    @rule(side=SIDES, seed=SEEDS, limit=st.integers(1, 50))
+    def read_columns(self, side: str, seed: int, limit: int) -> None:
+        """All of a shard through Arrow is what records of it are."""
+        own = random.Random(seed).choice([shard for shard in self.expected.shards if not shard.expired])
+        self.tell(f"read columns {side} of shard {own.index}, {limit} at a time")
+        found = self.act(side, "read_columns", own.index, limit)
+        wanted = [(own.index, item.number, item.data, item.key, None, item.arrival_us) for item in own.kept]
+        if found != wanted:
+            raise Broken(f"shard {own.index}: Arrow has {len(found)} records, and not the {len(wanted)} wanted")
 
     @rule(n=st.integers(0, 30))
     def last(self, n: int) -> None:
