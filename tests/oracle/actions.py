@@ -109,7 +109,7 @@ def is_sealed(store: streamstore.Store, shard: int, number: str) -> bool:
     """Whether a record stands encrypted in its segment."""
     log = store.stream(NAME).log(shard)
     epoch, position, _ = native.parse_sequence_number(number)
-    record = log.find(position, epoch)
+    record = native.Log.find(log, position, epoch)  # retention may hide it at once
     assert record is not None
     return bool(record.seal_offset)
 
