@@ -101,7 +101,7 @@ def _share_out(home: GrantHome, info: StreamInfo, needs: Mapping[int, int]) -> b
         _roll(logs[index] for index in needs if index in logs and _active_size(logs[index].held()) >= step)
     wanted = sum(needs.values())
     free = info.max_bytes - kept(home, info)
-    if wanted > free:
+    if wanted > free and home.horizon.is_certain():
         _drop(home, info, lambda part, freed: part.arrival_us < home.horizon())
         free = info.max_bytes - kept(home, info)
     if wanted > free and drops and wanted <= info.max_bytes:

@@ -79,6 +79,10 @@ class Horizon:
             self._seen = (wall, wall + LOOK_EVERY_US, behind)
         return wall - behind if wall > behind else 0
 
+    def is_certain(self) -> bool:
+        """Whether what lies before it may be dropped: not while the wall clock stands where nobody expects it."""
+        return self._clock.look() == 0
+
     def forget(self) -> None:
         """Ask for the retention at the next call: it was just changed."""
         self._seen = (0, 0, 0)

@@ -85,6 +85,24 @@ def test_what_is_past_retention_makes_room(store):
     assert 0 < stream.log(0).held().start_record_count < len(numbers)
 
 
+def test_a_clock_that_jumped_makes_no_room(store):
+    """Which of two clocks is right is not for a put to decide: what seems past by one of them comes back."""
+    stream = store.create_stream("s", 1, durability="process", max_bytes=MIB)
+    numbers = fill(stream)
+    stream.log(0).roll()
+    year_us = 365 * 86_400_000_000
+    store.clock.jump = lambda: -year_us  # by the boot clock it is a year later than by the wall clock
+    store.clock.forget()
+    stream.horizon.forget()
+    assert list(stream.read()) == []
+    with pytest.raises(errors.StreamFullError):
+        stream.put_record(b"x" * 5000, "k")
+    store.clock.jump = lambda: 0
+    store.clock.forget()
+    stream.horizon.forget()
+    assert [record.sequence_number for record in stream.read()] == numbers
+
+
 @pytest.mark.parametrize("shards", [1, 3])
 def test_drop_oldest(store, shards):
     """The newest records are there, in full, and never more than the limit; a little goes at a time."""

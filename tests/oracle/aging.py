@@ -42,6 +42,11 @@ class Aging(Following):
             for side in ("here", "there"):
                 self.act(side, "set_clock", *self.clock)
 
+    @property
+    def time_is_certain(self) -> bool:
+        """Whether what is past may be dropped: nothing is while the wall clock stands where nobody expects it."""
+        return self.clock is None or abs(self.clock[1]) <= HOUR
+
     def now_us(self) -> int:
         """The time that is to be believed; 0: it is the real one, under which nothing here expires."""
         if self.clock is None:

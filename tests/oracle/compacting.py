@@ -7,7 +7,6 @@ import random
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from oracle.aging import HOUR
 from oracle.base import SEEDS, SIDES, spare_child
 from oracle.resharding import Resharding
 
@@ -30,7 +29,7 @@ class Compacting(Resharding):
         self.tell(f"maintain {side}")
         before = self.expected.oldest_us
         self.act(side, "maintain")
-        if self.clock is None or abs(self.clock[1]) <= HOUR:
+        if self.time_is_certain:
             self.expected.keep_from(before)
             self.expected.dropped()
 

@@ -70,6 +70,8 @@ class Limiting(Encrypting):
         self.tell(f"put until full: {room} bytes of room")
         self.act("here", "keep_at_most", limit, "error")
         was, self.limit = self.limit, 0  # the old limit does not hold meanwhile
+        if self.time_is_certain:
+            self.expected.dropped()  # who needs room takes that of what is past
         for turn in range(3):
             entries = self.entries(chance, count)
             self.adopt()
@@ -101,6 +103,8 @@ class Limiting(Encrypting):
             told = []  # it was more than the limit: waiting would have been in vain
         self.tell(f"put that waits: {len(told)} of {count}")
         was, self.limit = self.limit, 0
+        if self.time_is_certain:
+            self.expected.dropped()
         self.took(entries[: len(told)], told)
         self.limit = was
         self.end_limit()
