@@ -296,6 +296,26 @@ def test_lineage_comes_back_with_the_catalog(tmp_path, expired):
     assert streamstore.verify(tmp_path / "store").damage == []
 
 
+@pytest.mark.parametrize("count", [0, 40], ids=["never written", "written"])
+def test_a_close_frame_is_made_again(tmp_path, count):
+    """A shard that was closed stays so: who reads on from it finds its children."""
+    path = tmp_path / "store"
+    with streamstore.open(path) as store:
+        stream = store.create_stream("s", 1)
+        stream.put_records([(b"%d" % n, f"key-{n}") for n in range(count)])
+        stream.split_shard("shardId-000000000000")
+        stream.put_records([(b"%d" % n, f"key-{n}") for n in range(count, count + 40)])
+        closed = segments(path)[-1]
+    overwrite(closed, 4096 + 100, b"DAMAGE")
+    assert streamstore.verify(path).damage
+    assert streamstore.repair(path).damage == []
+    with streamstore.open(path) as store:
+        stream = store.stream("s")
+        with stream.read(follow=True, timeout=0.2) as reader:
+            assert sorted(int(record.data) for record in reader) == list(range(count + 40))
+        assert stream.shards()[0].is_closed
+
+
 def test_all_at_once(place):
     """Manifest, catalog, headers, frames and a missing file together."""
     before = records(place)

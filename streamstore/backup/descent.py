@@ -86,8 +86,7 @@ def _end(directory: str, headers: list[layout.Header], step: Step) -> Closed:
         end, records, arrival_us = said.end, said.records, said.last_arrival_us
     else:
         (end, records), arrival_us = salvage.walk(path, last, []), last.floor_arrival_us
-    size = layout.FRAME_SIZE_MIN + (len(reshard.encode(step)) + 7) // 8 * 8
-    return Closed(end + size, last.epoch, last.base_ordinal + records, arrival_us)
+    return Closed(end + salvage.close_size(reshard.encode(step)), last.epoch, last.base_ordinal + records, arrival_us)
 
 
 def _guessed(said: dict[int, Said], known: set[int], lineage_so_far: Lineage) -> list[Step]:

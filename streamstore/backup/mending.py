@@ -20,6 +20,7 @@ from streamstore.backup.salvage import Lost
 from streamstore.backup.snapshot import catalog_segment
 from streamstore.lineage import Child
 from streamstore.lineage import Step as LineageStep
+from streamstore.native import FIRST_POSITION
 from streamstore.opening import open as open_store
 
 SUFFIX = ".repair"
@@ -318,9 +319,10 @@ def _close(root: str, found: Damage) -> Iterator[Step]:
     last = max((header.ordinal for header in headers), default=0)
     like = layout.empty_header(store_id, stream_id, index, last + 1)
     like = replace(like, base_ordinal=closed.records, description=said_so)
-    if closed.end < 1024:
+    data = reshard.encode(step)
+    if closed.end < FIRST_POSITION + salvage.close_size(data):
         return  # a tombstone of which nothing is known
-    raw = salvage.close_segment(like, closed.end, closed.epoch, closed.arrival_us, reshard.encode(step))
+    raw = salvage.close_segment(like, closed.end, closed.epoch, closed.arrival_us, data)
     if headers and layout.parse_header(raw).base < headers[-1].base:
         return
     path = os.path.join(found["path"], f"{last + 1:012d}.seg")

@@ -223,9 +223,14 @@ def pad_segment(target: str, like: layout.Header, gap: Lost, sealed: bool, why: 
         os.fsync(made.fileno())
 
 
+def close_size(data: bytes) -> int:
+    """What a close frame with this data takes."""
+    return (layout.FRAME_SIZE_MIN + len(data) + 7) // 8 * 8
+
+
 def close_segment(like: layout.Header, end: int, epoch: int, arrival_us: int, data: bytes) -> bytes:
     """A segment whose only frame closes its log at position `end`."""
-    base = end - (layout.FRAME_SIZE_MIN + len(data) + 7) // 8 * 8
+    base = end - close_size(data)
     header = replace(
         like,
         base=base,

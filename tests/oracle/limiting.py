@@ -66,7 +66,7 @@ class Limiting(Encrypting):
     def put_until_full(self, seed: int, room: int, count: int) -> None:
         """Of a batch each shard's part is there or was refused, and a stream that is full keeps what it has."""
         chance = random.Random(seed)
-        limit = self.stream.kept_bytes() + room
+        limit = self.stream.kept_bytes() + max(1, room)  # 0 is no limit
         self.tell(f"put until full: {room} bytes of room")
         self.act("here", "keep_at_most", limit, "error")
         was, self.limit = self.limit, 0  # the old limit does not hold meanwhile
