@@ -36,10 +36,9 @@ class OpenedRecords:
         self.status, self.damage = 0, (0, 0)
         while not self.status and len(self.records) < limit and size > 0:
             wanted = min(limit - len(self.records), limits.READ_CHUNK_RECORDS)
+            room = max(4 * limits.KIB, min(size, limits.READ_CHUNK_SIZE))  # what is left may be less than any frame
             try:
-                found, after, *_, status, begin, end = log.read(
-                    self.next_position, 0, wanted, min(size, limits.READ_CHUNK_SIZE)
-                )
+                found, after, *_, status, begin, end = log.read(self.next_position, 0, wanted, room)
             except KeyUnavailableError:
                 if self.records:
                     break  # told by the next read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import pickle
@@ -394,3 +395,19 @@ def test_a_description_holds_as_many_keys_as_it_has_room_for(crypted):
     said = description.parse(description.describe(many, 0), info.id, 0)
     assert said["keys"] == {59: info.keys[1]}
     assert said["terms"] == info.terms == 3
+
+
+def test_arrow_reads_any_number_of_encrypted_records(crypted):
+    """However little of its room the last records leave: a read was refused where that was less than a frame."""
+    pytest.importorskip("pyarrow")
+    stream = crypted.create_stream("s", 1)
+    stream.start_encryption()
+    sizes = [10] * 200 + [n * 8 for n in range(900, 1000)] + [30_000]
+    stream.put_records([(bytes([n % 251]) * size, KEY) for n, size in enumerate(sizes)])
+    shard = stream.shards()[0]
+    for limit in range(20, 120, 7):
+        found, position = [], None
+        while (batch := shard.read_arrow(position, limit)).num_rows:
+            found += batch.column("data").to_pylist()
+            position = json.loads(batch.schema.metadata[b"next_position"])
+        assert [len(data) for data in found] == sizes
