@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from bench import http_load, http_servers, machine
+from bench import http_load, http_servers
 from bench.board import Board
 from bench.plan import Plan
 from bench.race import quartiles
+from streamstore.bench import machine
 from streamstore.bench.result import Side
 
 OPERATIONS = {"PutRecords": "put_records", "GetRecords": "get_records", "PutRecord": "put_record"}

@@ -162,7 +162,8 @@ class Run:
                 "AWS4-HMAC-SHA256 Credential=any/20261121/us-east-1/kinesis/aws4_request, "
                 f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}"
             )
-            request.headers.update({"authorization": authorization, "x-amz-date": "20261121T000000Z"})  # type: ignore[attr-defined]
+            claims = {"authorization": authorization, "x-amz-date": "20261121T000000Z"}
+            request.headers.update(claims)  # type: ignore[attr-defined]
             if chance < 0.02:
                 cut = self.dice.randrange(len(authorization))
                 request.headers["authorization"] = authorization[:cut]  # type: ignore[index]
