@@ -207,19 +207,26 @@ def test_records_of_all_shards_come_also_after_a_split(kinesis):
 
 
 def die(kinesis, arn, *records):
-    """Put, and receive too often."""
+    """Put, and receive too often; the last receive."""
     put(kinesis, *records)
     for _ in range(2):
-        assert bodies(receive(kinesis, arn, VisibilityTimeoutSeconds=0)) == list(records)
+        last = receive(kinesis, arn, VisibilityTimeoutSeconds=0)
+        assert bodies(last) == list(records)
+    return last
 
 
 def test_what_is_received_too_often_is_a_dead_letter(kinesis, queue):
     """Received no more; shown with its data, its receives and a handle of its own, to one receiver at a time."""
-    die(kinesis, queue, b"a", b"b")
+    last = die(kinesis, queue, b"a", b"b")
     letters = receive(kinesis, queue, dead=True, Limit=1)
     assert [(item["Data"], item["ReceiveCount"], item["PartitionKey"]) for item in letters] == [(b"a", 2, "k")]
     assert bodies(receive(kinesis, queue, dead=True, VisibilityTimeoutSeconds=0)) == [b"b"]
     assert receive(kinesis, queue) == []
+    for call, more in (
+        (kinesis.acknowledge_queue_records, {}),
+        (kinesis.update_queue_records_visibility, {"VisibilityTimeoutSeconds": 1}),
+    ):
+        assert outcome(call(QueueARN=queue, Entries=handles(last, **more))) == (0, ["InvalidArgumentException"] * 2)
     put(kinesis, b"live")
     live = receive(kinesis, queue)
     assert bodies(live) == [b"live"]
