@@ -10,6 +10,7 @@ from streamstore.kinesis.call import Call, Request
 from streamstore.kinesis.settings import Settings
 
 TAGS_MAX = 50
+RESERVED = "aws:"
 _MARKS = frozenset("_./=+-%@:")
 
 
@@ -18,7 +19,7 @@ def _valid(text: str) -> bool:
 
 
 def merge(present: dict[str, str], more: dict[str, str | None], what: str, account: str) -> None:
-    """Add tags to those of a resource. Raises InvalidArgumentException for characters, or too many."""
+    """Add tags to those of a resource. Raises InvalidArgumentException for characters, reserved keys, or too many."""
     words = [*more.keys(), *(value or "" for value in more.values())]
     if not all(map(_valid, words)):
         raise errors.invalid(
@@ -29,6 +30,11 @@ def merge(present: dict[str, str], more: dict[str, str | None], what: str, accou
         raise errors.invalid(
             f"Failed to add tags to {what} under account {account} because some tags contained illegal characters. The "
             "allowed characters are Unicode letters, white-spaces, '_',',','/','=','+','-','@'."
+        )
+    if any(key.startswith(RESERVED) for key in more):
+        raise errors.invalid(
+            f"Failed to add tags to {what} under account {account} because tag keys cannot begin with '{RESERVED}', "
+            "which is reserved."
         )
     if len({*present, *more}) > TAGS_MAX:
         raise errors.invalid(

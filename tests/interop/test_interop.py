@@ -5,11 +5,14 @@ What they need is installed into build/interop, or taken from where STREAMSTORE_
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,9 +54,9 @@ def have(name, command):
         made.touch()
 
 
-def run(*command, **more):
+def run(*command, timeout=120, **more):
     done = subprocess.run(
-        command, env={**os.environ, **ENVIRONMENT, **more}, capture_output=True, text=True, timeout=120, check=False
+        command, env={**os.environ, **ENVIRONMENT, **more}, capture_output=True, text=True, timeout=timeout, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -87,27 +90,9 @@ def test_the_java_sdk_over_cbor(server):
 
 
 def test_the_aws_cli(server):
-    """Create, tag, put, read, split, list, delete; shard ids and data as it prints them."""
-    aws = str(python_place("cli", "awscli") / "aws")
-
-    def kinesis(verb, *options):
-        printed = run(aws, "--endpoint-url", server.url, "--output", "json", "kinesis", verb, *options)
-        return json.loads(printed) if printed.strip() else None
-
-    name = ("--stream-name", "cli")
-    kinesis("create-stream", *name, "--shard-count", "1")
-    kinesis("add-tags-to-stream", *name, "--tags", "a=1,b=2")
-    assert len(kinesis("list-tags-for-stream", *name)["Tags"]) == 2
-    kinesis("put-record", *name, "--partition-key", "k", "--data", "hello")
-    start = ("--shard-id", "shardId-000000000000", "--shard-iterator-type", "TRIM_HORIZON")
-    iterator = kinesis("get-shard-iterator", *name, *start)["ShardIterator"]
-    assert kinesis("get-records", "--shard-iterator", iterator)["Records"][0]["Data"] == "aGVsbG8="
-    key = ("--new-starting-hash-key", str(1 << 127))
-    kinesis("split-shard", *name, "--shard-to-split", "shardId-000000000000", *key)
-    assert len(kinesis("list-shards", *name)["Shards"]) == 3
-    kinesis("wait", "stream-exists", *name)
-    kinesis("delete-stream", *name)
-    assert kinesis("list-streams")["StreamNames"] == []
+    """Every command and waiter that it has, in one process of its interpreter."""
+    python = python_place("cli", "awscli") / "python"
+    assert run(str(python), str(HERE / "every_cli_operation.py"), server.url).startswith("ok")
 
 
 def test_async_kinesis(server):
@@ -134,3 +119,65 @@ async def main():
 asyncio.run(asyncio.wait_for(main(), 60))
 """
     assert run(str(python), "-c", script, server.url, ENDPOINT_URL=server.url).strip().splitlines()[-1] == "True"
+
+
+def judged():
+    """The requests whose differences docs/kinesis.md judges."""
+    page = (HERE.parent.parent / "docs" / "kinesis.md").read_text(encoding="utf-8").partition("## Beside two")[2]
+    return {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+
+
+@contextlib.contextmanager
+def emulators():
+    """kinesis-local and moto, as processes of their own: NAME=URL of each."""
+    have("kinesis-local", ["npm", "install", "--no-audit", "--no-fund", "--silent", "kinesis-local"])
+    moto = python_place("moto", "moto[server]") / "moto_server"
+    ports = {"kinesis-local": free_port(), "moto": free_port()}
+    changes = "CREATE_STREAM DELETE_STREAM REGISTER_STREAM_CONSUMER DEREGISTER_STREAM_CONSUMER START_STREAM_ENCRYPTION "
+    changes += "STOP_STREAM_ENCRYPTION MERGE_SHARDS SPLIT_SHARD UPDATE_SHARD_COUNT UPDATE_STREAM_MODE"
+    settings = {f"{name}_DURATION": "0ms" for name in changes.split()}
+    settings |= {"KINESIS_MOCK_PLAIN_PORT": str(ports["kinesis-local"]), "KINESIS_MOCK_TLS_PORT": str(free_port())}
+    settings |= {"SHARD_LIMIT": "1000", "LOG_LEVEL": "ERROR"}
+    commands = {
+        "kinesis-local": (["node", "main.js"], PLACE / "node_modules" / "kinesis-local", settings),
+        "moto": ([str(moto), "-p", str(ports["moto"])], PLACE, {}),
+    }
+    running = [
+        subprocess.Popen(
+            command, cwd=place, env={**os.environ, **more}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for command, place, more in commands.values()
+    ]
+    try:
+        for port in ports.values():
+            wait_for(port)
+        yield [f"{name}=http://127.0.0.1:{port}" for name, port in ports.items()]
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port):
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"nobody listens at port {port}")
+
+
+def test_every_difference_to_two_emulators_is_judged(tmp_path):
+    """The same requests to all three; what does not come out alike stands in docs/kinesis.md with a verdict."""
+    with emulators() as others, streamstore.serve_in_thread(tmp_path / "store") as server:
+        script = str(HERE / "differential.py")
+        found = json.loads(run(sys.executable, script, f"here={server.url}", *others, timeout=400))
+    differing = {name for name, said in found.items() if len({json.dumps(one) for one in said.values()}) > 1}
+    assert differing
+    assert differing - judged() == set()
+    assert judged() - set(found) == {"request"}  # the head of the table

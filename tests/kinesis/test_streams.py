@@ -142,6 +142,8 @@ def test_tags_by_name_and_by_arn(kinesis, stream):
     assert (kind, "cannot have more than 50 tags" in text) == ("InvalidArgumentException", True)
     kind, text = failure(kinesis.add_tags_to_stream, StreamName="s", Tags={"a": "<"})
     assert (kind, "Some tags contain invalid characters" in text) == ("InvalidArgumentException", True)
+    kind, text = failure(kinesis.add_tags_to_stream, StreamName="s", Tags={"aws:a": "1"})
+    assert (kind, "reserved" in text) == ("InvalidArgumentException", True)
     assert failure(kinesis.tag_resource, ResourceARN=f"{ARN}x", Tags={"a": "b"})[0] == "ResourceNotFoundException"
 
 
