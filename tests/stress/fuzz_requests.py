@@ -138,6 +138,15 @@ class Run:
                 kinesis.register_stream_consumer(StreamARN=stream.arn, ConsumerName="c")
             for consumer in kinesis.list_stream_consumers(StreamARN=stream.arn)["Consumers"]:
                 pool.setdefault("ConsumerARN", []).append(consumer["ConsumerARN"])
+        if not kinesis.list_queues()["QueueSummaries"] and "StreamARN" in pool:
+            kinesis.create_queue(QueueName="q", StreamConfigurationList=[{"StreamARN": pool["StreamARN"][0]}])
+        for queue in kinesis.list_queues()["QueueSummaries"]:
+            arn = queue["QueueARN"]
+            pool.setdefault("QueueARN", []).append(arn)
+            pool.setdefault("ResourceARN", []).append(arn)
+            kinesis.put_record(StreamARN=pool["StreamARN"][0], Data=b"for the queue", PartitionKey="k")
+            records = kinesis.receive_queue_records(QueueARN=arn, WaitTimeSeconds=1).get("QueueRecords", [])
+            pool.setdefault("ReceiptHandle", []).extend(record["ReceiptHandle"] for record in records)
         page = kinesis.list_streams(Limit=1)
         pool["NextToken"] = [page[name] for name in ("NextToken",) if name in page] or ["token"]
         pool["HashKey"] = [str(self.dice.getrandbits(128)) for _ in range(3)]
