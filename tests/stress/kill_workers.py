@@ -56,12 +56,13 @@ def produce(path: Path, first: int, last: int, seed: int, notes: int) -> None:
             first += count
 
 
-def work(path: Path, seed: int, notes: int) -> None:
+def work(path: Path, seed: int, notes: int, pause: Callable[[], None] = lambda: None) -> None:
     """Receive, note it, and acknowledge; what is poison is given back every time."""
     chance = random.Random(seed)
     with streamstore.open(path, create=False) as store:
         queue = store.open_queue("jobs")
         while True:
+            pause()
             messages = queue.get_many(chance.choice((1, 1, 10, 50)))
             now = time.monotonic_ns()
             numbers = [message.body[0] for message in messages]
