@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from streamstore.archive import export_stream, import_stream
 from streamstore.backup import repair, restore, verify
 from streamstore.errors import (
+    BackPressureError,
     ClosedError,
     CorruptRangeError,
     DurabilityUnknownError,
@@ -34,6 +35,7 @@ from streamstore.errors import (
     StreamStoreError,
     TailMismatchError,
     TrimmedError,
+    UserRecordFailedError,
 )
 from streamstore.keys import CallableKeyRing, EnvironmentKeyRing, FileKeyRing, KeyRing, KmsKeyRing
 from streamstore.native import PutResult, PutResults, Record
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     import streamstore.aio as aio
     from streamstore.capture import Capture
     from streamstore.kinesis.door import boto3_client
+    from streamstore.producer import LogHandler, Producer, RecordWriter
     from streamstore.queue import Queue
     from streamstore.replay import Replay
     from streamstore.server.threads import serve_in_thread
@@ -63,6 +66,7 @@ __all__ = [
     "DataKey",
     "CallableKeyRing",
     "Capture",
+    "BackPressureError",
     "Batch",
     "ClosedError",
     "CorruptRangeError",
@@ -76,6 +80,8 @@ __all__ = [
     "IteratorExpiredError",
     "KeyUnavailableError",
     "PartialPutError",
+    "LogHandler",
+    "Producer",
     "PutEntry",
     "PutResult",
     "PutResults",
@@ -84,6 +90,7 @@ __all__ = [
     "Reader",
     "Record",
     "RecordTooLargeError",
+    "RecordWriter",
     "Replay",
     "SequenceRange",
     "SettingsChangedError",
@@ -102,6 +109,7 @@ __all__ = [
     "StreamStoreError",
     "TailMismatchError",
     "TrimmedError",
+    "UserRecordFailedError",
     "aio",
     "boto3_client",
     "export_stream",
@@ -119,7 +127,10 @@ _LATE = {
     "Capture": "streamstore.capture:Capture",
     "aio": "streamstore.aio",
     "boto3_client": "streamstore.kinesis.door:boto3_client",
+    "LogHandler": "streamstore.producer:LogHandler",
+    "Producer": "streamstore.producer:Producer",
     "Queue": "streamstore.queue:Queue",
+    "RecordWriter": "streamstore.producer:RecordWriter",
     "Replay": "streamstore.replay:Replay",
     "serve_in_thread": "streamstore.server.threads:serve_in_thread",
 }

@@ -37,6 +37,8 @@ class StreamStoreError(Exception):
         ├── ReadOnlyError               a write on a read-only handle
         ├── KeyUnavailableError         the key of an encrypted record is not there
         ├── StorageError                a system call failed (`.errno`)
+        ├── UserRecordFailedError       a producer gave a user record up
+        ├── BackPressureError           as many user records are outstanding as may be
         ├── RecordTooLargeError         a record, or its attributes, over the limit
         ├── InvalidArgumentError        a value out of its range (also a ValueError)
         └── InvalidTypeError            a value of the wrong type (also a TypeError)
@@ -155,6 +157,20 @@ class StorageError(StreamStoreError):
     """A system call failed; `errno` has its number, 0 where the cause is none of the kernel's."""
 
     errno: int = 0
+
+
+class UserRecordFailedError(StreamStoreError):
+    """A producer gave up a user record: refused, or its time was over before it was stored.
+
+    `code` says why in the service's words (or `Expired`); `attempts` has every try, oldest first.
+    """
+
+    code: str = ""
+    attempts: Sequence[Any] = ()
+
+
+class BackPressureError(StreamStoreError):
+    """As many user records, or bytes of them, are outstanding at a producer as may be. Nothing was taken."""
 
 
 class InvalidArgumentError(StreamStoreError, ValueError):

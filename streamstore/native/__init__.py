@@ -18,7 +18,15 @@ from streamstore._hot import (
     sealed_parts,
     sequence_number,
 )
-from streamstore.native.aggregates import ANY_ITEMS, Bundle, Bundler, UserRecord, deaggregate, user_records
+from streamstore.native.aggregates import (
+    ANY_ITEMS,
+    RECORD_SIZE_MAX,
+    Bundle,
+    Bundler,
+    UserRecord,
+    deaggregate,
+    user_records,
+)
 from streamstore.native.attachment import Attachment
 from streamstore.native.border import CORRUPT, TRIMMED, decode_frame, error_for, parse_sequence_number, raise_for
 from streamstore.native.columns import Columns
@@ -34,6 +42,7 @@ FIRST_POSITION: int = lib.SS_FIRST_POSITION
 
 __all__ = [
     "ANY_ITEMS",
+    "RECORD_SIZE_MAX",
     "Bundle",
     "Bundler",
     "UserRecord",

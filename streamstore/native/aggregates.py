@@ -14,6 +14,7 @@ Bundle = tuple[bytes, str, int | None, int, list[Any]]
 """One Kinesis record to be: data, partition key, explicit hash key, which of the ranges, the entries in it."""
 
 ANY_ITEMS = (1 << 63) - 1
+RECORD_SIZE_MAX = 1 << 30
 RULES = {"all": 0, "strict": 1, "keep-in-range": 2}
 
 
@@ -38,4 +39,4 @@ def user_records(records: list[Record], rule: str, owned: HashRange) -> tuple[li
     return deaggregate_records(records, RULES[rule], owned.start, owned.end)
 
 
-__all__ = ["ANY_ITEMS", "Bundle", "Bundler", "UserRecord", "deaggregate", "user_records"]
+__all__ = ["ANY_ITEMS", "RECORD_SIZE_MAX", "Bundle", "Bundler", "UserRecord", "deaggregate", "user_records"]
