@@ -57,6 +57,24 @@ static void die_at(const char *point, int roll, int flags)
     CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
 }
 
+/* A process that puts and dies in the middle of the sync. */
+static void die_in_sync(int count)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        ss_store *store = open_store(0);
+        ss_log *log = open_log(store);
+        for (int i = 0; i < count; i++)
+            put(log, 0);
+        setenv("STREAMSTORE_KILLPOINT", "sync-marked:1", 1);
+        ss_log_sync(log, 0);
+        _exit(1);
+    }
+    int how = 0;
+    waitpid(child, &how, 0);
+    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+}
+
 static ss_log_state state_of(ss_log *log)
 {
     ss_log_state state = {0};
@@ -182,6 +200,57 @@ static void check_round_of_the_dead(const char *point, int reader)
     scratch_remove();
 }
 
+/* Somebody who had the segment open before any sync, and who is killed in the middle of a sync when told to. */
+static pid_t start_veteran(int told[2])
+{
+    CHECK_EQUAL(pipe(told), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char byte;
+        ss_store *store = open_store(0);
+        ss_log *log = open_log(store);
+        put(log, 0);
+        CHECK_EQUAL(read(told[0], &byte, 1), 1);
+        setenv("STREAMSTORE_KILLPOINT", "sync-marked:1", 1);
+        ss_log_sync(log, 0);
+        _exit(1);
+    }
+    return child;
+}
+
+/* Two leaders die in a row, each inside a sync of the same bytes. The first one's sync failed, say, and died with the
+ * news; the second had the file open by then, got the news through that, and died with them too. Whoever opened the file
+ * between the two would hear nothing: it must not take a sync of its own for proof, and writes the bytes anew. */
+static void check_two_dead_leaders(void)
+{
+    uint8_t buffer[4096];
+    ss_record records[16];
+    ss_read_result result;
+    int told[2];
+    scratch_new();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store);
+    pid_t veteran = start_veteran(told);
+    while (state_of(log).record_count == 0)
+        usleep(1000);
+    die_in_sync(10);
+    CHECK_EQUAL(ss_log_read(log, SS_FIRST_POSITION, 0, buffer, sizeof buffer, records, 16, &result), SS_OK);
+    CHECK_EQUAL(write(told[1], "", 1), 1);
+    int how = 0;
+    waitpid(veteran, &how, 0);
+    CHECK(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    CHECK(state_of(log).durable < state_of(log).tail);
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    CHECK_EQUAL(state_of(log).durable, state_of(log).tail);
+    CHECK_EQUAL(state_of(log).record_count, 11);
+    CHECK_EQUAL(state_of(log).segment_ordinal, 2);
+    close(told[0]);
+    close(told[1]);
+    ss_store_close(store);
+    ss_store_free(store);
+    scratch_remove();
+}
+
 /* A put whose writer died before it was published counts for nothing, and what it left is not built upon: the next one
  * goes into a new segment, with the next ordinal. */
 static void check_append(const char *point)
@@ -206,6 +275,7 @@ int main(void)
     check_round_of_the_dead("sync-marked:1", 0);
     check_round_of_the_dead("sync-done:1", 0);
     check_round_of_the_dead("append-published:1", 1);
+    check_two_dead_leaders();
     check_append("append-reserved:1");
     check_append("append-copying:1");
     check_append("append-counted:1");

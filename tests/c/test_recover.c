@@ -92,6 +92,22 @@ static void check_verdict_e(void)
     close_store(store);
 }
 
+/* With the control file gone it is the frames behind the hole that say how far the log was durable: what is missing below
+ * that was lost, and is no tear, though it looks like one. */
+static void check_claims(void)
+{
+    const uint64_t n = SYNCED - 4;
+    expectation damaged = whole('E', TOTAL);
+    damaged.first_lost = n;
+    damaged.first_kept = n + 1;
+    damaged.damage_begin = past->positions[n];
+    damaged.damage_end = past->positions[n + 1];
+    put_image();
+    scratch_delete("control");
+    zero_from(past->positions[n] + 16, past->positions[n] + 24);
+    check_outcome(&damaged);
+}
+
 static void check_verdict_f(void)
 {
     const uint64_t n = SYNCED - 3; /* the disk lied: the last three durable records, and all after them, are gone */
@@ -122,6 +138,7 @@ int main(void)
     check_verdict_c();
     check_verdict_d();
     check_verdict_e();
+    check_claims();
     check_verdict_f();
     scratch_remove();
     return check_report();

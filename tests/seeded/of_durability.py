@@ -62,6 +62,14 @@ SEEDS = (
         "kill/kill_points 1 12 roll-copying",
     ),
     Seed(
+        "second-doubt-certifies",
+        "who came between two leaders that died in the same doubt is believed to hear of the first one's failure",
+        "csrc/log_sync.c",
+        "if (inflight <= durable)\n        atomic_fetch_add(&entry->sync_number, 1);",
+        "atomic_fetch_add(&entry->sync_number, 1);",
+        "kill/kill_takeover",
+    ),
+    Seed(
         "recovery-trusts-the-cache",
         "what recovery finds is called durable without a sync",
         "csrc/log_recover.c",

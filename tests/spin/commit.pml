@@ -5,7 +5,7 @@
  * One log; a position is a bit of `ondisk` and `dirty`. What a failed writeback lost is clean in the cache and never
  * written again: only a copy in a new file brings it to the disk.
  *
- * broken: PUBLISH_TAIL FRESH_CERTIFIES MARK_AFTER NUMBER_GROWS_IN_DOUBT NO_SIGNAL RETRY LOCK_KEPT_ON_ERROR
+ * broken: PUBLISH_TAIL FRESH_CERTIFIES MARK_AFTER NUMBER_GROWS_IN_DOUBT NO_SIGNAL RETRY
  */
 #define PROCESSES 3
 #define DEATHS 2
@@ -53,9 +53,15 @@ inline open_file()
     fi
 }
 
+/* SIGKILL, or not. The kernel frees the slot; descriptions go with it. */
+#define MAY_DIE \
+    if \
+    :: atomic { deaths < DEATHS -> deaths++; dead[id] = 1; opened_file[id] = 0; goto gone } \
+    :: skip \
+    fi
+
 inline sync_round()
 {
-    bad = 0;
     open_file();
     doubt = inflight > durable;
 #ifdef FRESH_CERTIFIES
@@ -65,43 +71,53 @@ inline sync_round()
     if
     :: doubt && opened_at[id] >= sync_number ->
 #endif
-       atomic { file++; ondisk = ondisk | BELOW(tail); dirty = 0; durable = tail } /* copied, and the copy synced */
-       event++;
+       atomic { file++; ondisk = ondisk | BELOW(tail); dirty = 0; durable = tail; event++ } /* copied, and that synced */
+       MAY_DIE;
        inflight = 0
     :: else ->
-       target = tail;
+       atomic {
+           target = tail;
+           if
+#ifdef NUMBER_GROWS_IN_DOUBT
+           :: target > durable -> sync_number++
+#else
+           :: target > durable && !doubt -> sync_number++ /* else the round in doubt is still the one to be asked for */
+#endif
+           :: else
+           fi
+       };
        if
        :: target > durable ->
-#ifdef NUMBER_GROWS_IN_DOUBT
-          sync_number++;
-#else
-          if
-          :: !doubt -> sync_number++
-          :: else /* the round in doubt is still the one whose failure must be known to whoever certifies */
-          fi;
-#endif
 #ifndef MARK_AFTER
           inflight = target;
 #endif
+          MAY_DIE;
           write_back();
-          atomic { bad = error[id]; error[id] = 0 }
+          atomic { bad = error[id]; error[id] = 0 };
 #ifdef RETRY
           if
           :: bad -> write_back(); atomic { bad = error[id]; error[id] = 0 }
           :: else
           fi;
 #endif
+          MAY_DIE;
 #ifdef MARK_AFTER
           inflight = target;
 #endif
           if
           :: bad -> poison = 1
           :: else ->
+             atomic {
 #ifdef PUBLISH_TAIL
-             target = tail;
+                 target = tail;
 #endif
-             atomic { if :: durable < target -> durable = target :: else fi }
-             event++;
+                 if
+                 :: durable < target -> durable = target
+                 :: else
+                 fi;
+                 event++
+             };
+             MAY_DIE;
              inflight = 0
           fi
        :: else
@@ -113,73 +129,43 @@ proctype process(byte id)
 {
     byte end, seen, target, q;
     bit bad, doubt, lead;
-    {
-        if
-        :: open_file()
-        :: skip /* opened later, when it is first needed */
-        fi;
-        atomic { dirty = dirty | (1 << tail); tail++; end = tail }
-        do
-        :: durable >= end -> atomic { assert((ondisk & BELOW(end)) == BELOW(end)) } break
-        :: else ->
-           lead = 0;
-           if
-           :: poison -> break
-           :: else
-           fi;
-           if
-           :: atomic { lock == 0 -> lock = id } lead = 1
-           :: lock != 0 ->
-              seen = event;
-              if
-              :: durable >= end || lock == 0
-              :: else ->
-#ifdef NO_SIGNAL
-                 (event != seen || poison)
-#else
-                 /* woken, or a timeout at a time when the owner may be dead or gone */
-                 (event != seen || poison || lock == 0 || dead[lock]);
-#endif
-                 if
-                 :: atomic { lock != 0 && dead[lock] -> lock = id } lead = 1
-                 :: else
-                 fi
-              fi
-           fi;
-           if
-           :: lead ->
-              if
-              :: durable < end -> sync_round()
-              :: else
-              fi;
-#ifdef LOCK_KEPT_ON_ERROR
-              if
-              :: poison -> break
-              :: else
-              fi;
-#endif
-              lock = 0;
-#ifndef NO_SIGNAL
-              event++
-#endif
-           :: else
-           fi
-        od;
-#ifdef LOCK_KEPT_ON_ERROR
-        (lock != id)
-#endif
-    } unless {
-        atomic { dead[id] -> opened_file[id] = 0 }
-    }
-}
-
-active proctype killer()
-{
-    byte victim;
+    if
+    :: open_file()
+    :: skip /* opened later, when it is first needed */
+    fi;
+    atomic { dirty = dirty | (1 << tail); tail++; end = tail };
     do
-    :: deaths < DEATHS -> select(victim : 1 .. PROCESSES); atomic { dead[victim] = 1; deaths++ }
-    :: break
-    od
+    :: atomic { durable >= end -> assert((ondisk & BELOW(end)) == BELOW(end)) } break
+    :: atomic { durable < end && poison -> break }
+    :: atomic { durable < end && !poison && lock == 0 -> lock = id; lead = 1; bad = 0 }
+       if
+       :: durable < end -> sync_round()
+       :: else
+       fi;
+       MAY_DIE;
+       lock = 0;
+       MAY_DIE;
+#ifndef NO_SIGNAL
+       event++
+#endif
+    :: atomic { durable < end && !poison && lock != 0 -> seen = event }
+       if
+       :: durable >= end || lock == 0 || poison /* looked again, after the announcement */
+       :: else ->
+          /* Asleep: woken, or a timeout at a time when the owner may be dead or gone. */
+#ifdef NO_SIGNAL
+          (event != seen);
+#else
+          (event != seen || poison || lock == 0 || dead[lock]);
+#endif
+          if
+          :: atomic { lock != 0 && dead[lock] -> lock = 0 } /* by comparison; it is led like any free one */
+          :: else
+          fi
+       fi
+    od;
+gone:
+    skip
 }
 
 init {
