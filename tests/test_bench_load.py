@@ -74,7 +74,7 @@ def test_errors_are_counted_by_their_text() -> None:
 
 def test_an_endpoint_that_is_not_there() -> None:
     """The error comes at once, not as a report of nothing but failures."""
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(ConnectionRefusedError, match=r"127\.0\.0\.1:9"):
         run_load(LoadPlan(), subject_of("http://127.0.0.1:9/x"))
 
 

@@ -136,7 +136,7 @@ class EndpointConnection:
         while answer.get("NextToken"):
             answer = self._client.call("ListShards", {"NextToken": answer["NextToken"]})
             found += answer["Shards"]
-        return [shard["ShardId"] for shard in found if "EndingSequenceNumber" not in shard["SequenceNumberRange"]]
+        return [shard["ShardId"] for shard in found if shard["SequenceNumberRange"].get("EndingSequenceNumber") is None]
 
     def close(self) -> None:
         """Close the connection."""

@@ -60,7 +60,12 @@ class KinesisClient:
         headers = self._signer.headers(f"Kinesis_20131202.{operation}", _CONTENT_TYPE, body)
         connection = self._connection
         if connection.sock is None:
-            connection.connect()
+            try:
+                connection.connect()
+            except OSError as error:
+                raise OSError(
+                    error.errno, error.strerror or str(error), f"{connection.host}:{connection.port}"
+                ) from None
             self._socket = opened = cast(socket.socket, connection.sock)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
