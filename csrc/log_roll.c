@@ -154,6 +154,7 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
     return SS_OK;
 }
 
+/* All of the header but its first word, the magic, without which it is none. */
 static ss_status write_header(ss_log *log, ss_segment *segment)
 {
     uint8_t header[SS_SEGMENT_HEADER_SIZE];
@@ -162,8 +163,18 @@ static ss_status write_header(ss_log *log, ss_segment *segment)
     facts.description_size = log->description_size;
     ss_segment_encode_header(&facts, header);
     if (!segment->map)
-        return ss_file_write(segment->fd, header, sizeof header, 0);
-    memcpy(segment->map, header, sizeof header);
+        return ss_file_write(segment->fd, header + SEGMENT_VERSION, sizeof header - SEGMENT_VERSION, SEGMENT_VERSION);
+    memcpy(segment->map + SEGMENT_VERSION, header + SEGMENT_VERSION, sizeof header - SEGMENT_VERSION);
+    return SS_OK;
+}
+
+static ss_status write_magic(ss_segment *segment)
+{
+    uint8_t magic[SEGMENT_VERSION];
+    format_store64(magic, SEGMENT_MAGIC_VALUE);
+    if (!segment->map)
+        return ss_file_write(segment->fd, magic, sizeof magic, SEGMENT_MAGIC);
+    memcpy(segment->map + SEGMENT_MAGIC, magic, sizeof magic);
     return SS_OK;
 }
 
@@ -173,7 +184,7 @@ static ss_status sync_new(ss_log *log, ss_segment *segment, uint64_t size)
     return status == SS_OK ? SS_OK : ss_store_poison_set(log->store, status);
 }
 
-/* Fill and commit the file: copies, sync, header, sync, directory. */
+/* Fill and commit the file: copies and header, sync, the header's magic, sync, directory. */
 static ss_status commit(ss_log *log, ss_segment *segment, uint64_t base, uint64_t tail)
 {
     ss_status status = SS_OK;
@@ -185,11 +196,15 @@ static ss_status commit(ss_log *log, ss_segment *segment, uint64_t base, uint64_
             return status;
         segment->facts.base_ordinal = first_ordinal ? first_ordinal - 1 : segment->facts.base_ordinal;
         segment->indexed_ordinal = segment->facts.base_ordinal;
-        if ((status = sync_new(log, segment, size)) != SS_OK)
-            return status;
     }
-    SS_KILLPOINT("roll-copied");
     if ((status = write_header(log, segment)) != SS_OK)
+        return status;
+    /* Guards a cut that tears the header: over copies it would pass for one that was committed and then damaged. With
+     * nothing behind it a torn header hides nothing, and one sync does. */
+    if (base < tail && (status = sync_new(log, segment, size)) != SS_OK)
+        return status;
+    SS_KILLPOINT("roll-copied");
+    if ((status = write_magic(segment)) != SS_OK)
         return status;
     SS_KILLPOINT("roll-header");
     if ((status = sync_new(log, segment, SS_SEGMENT_HEADER_SIZE)) != SS_OK)

@@ -151,6 +151,24 @@ ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE],
     return packed_holds(facts) ? SS_OK : SS_CORRUPT;
 }
 
+/* Whether zeros alone follow the header: nothing was ever stored under it. */
+static ss_status nothing_behind(int fd, int *nothing)
+{
+    uint8_t bytes[SS_SEGMENT_HEADER_SIZE];
+    uint64_t size, at = sizeof bytes;
+    size_t got = 1;
+    *nothing = 0;
+    ss_status status = ss_file_size(fd, &size, NULL);
+    while (status == SS_OK && got && (status = ss_file_next_data(fd, at, size, &at)) == SS_OK && at < size &&
+           (status = ss_file_read(fd, bytes, sizeof bytes, at, &got)) == SS_OK) {
+        if (!all_zero(bytes, got))
+            return SS_OK;
+        at += got;
+    }
+    *nothing = status == SS_OK;
+    return status;
+}
+
 ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
                                  uint32_t shard, ss_segment_facts *facts)
 {
@@ -161,13 +179,16 @@ ss_status ss_segment_read_header(int root, const char *name, const uint8_t store
     if (status != SS_OK)
         return status;
     status = ss_file_read(fd, header, sizeof header, 0, &got);
+    if (status == SS_OK && got < sizeof header)
+        status = SS_NOT_FOUND; /* created, never allocated */
+    ss_segment_facts found;
+    if (status == SS_OK)
+        status = ss_segment_decode_header(header, &found);
+    int nothing = 0;
+    if (ss_status_code(status) == SS_CORRUPT && nothing_behind(fd, &nothing) == SS_OK && nothing)
+        status = SS_NOT_FOUND; /* torn within a sector; or damaged, and hides nothing */
     ss_file_close(fd);
     if (status != SS_OK)
-        return status;
-    if (got < sizeof header)
-        return SS_NOT_FOUND; /* created, never allocated */
-    ss_segment_facts found;
-    if ((status = ss_segment_decode_header(header, &found)) != SS_OK)
         return status;
     const char *slash = strrchr(name, '/');
     if (memcmp(found.store_id, store_id, 16) != 0 || found.stream_id != stream_id || found.shard != shard ||
