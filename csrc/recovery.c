@@ -271,6 +271,12 @@ static ss_status decide(ss_recovery_walk *r, size_t i, ss_scan *scan, uint64_t x
     judge(r, x >= r->known ? 'D' : next ? 'E' : 'F');
     r->last_frame = 0;
     if (next) {
+        /* Damage ends with its segment: what stands at the beginning of the next is judged by itself, and may be no
+         * worse than torn. */
+        if (*resume_segment > i) {
+            *resume_segment = i + 1;
+            next = r->live[i + 1]->facts.base;
+        }
         r->report.damage_bytes += next - x;
         if (x < r->known)
             raise_to(&r->known, next); /* below it nothing is left that could be synced or copied */
@@ -369,6 +375,11 @@ static ss_status find_in_segments(ss_recovery_walk *r)
     }
     while (i > 0 && r->live[i]->facts.base > r->known)
         i--;
+    /* What ends below the trim horizon may be there or not, in any order: a power cut brings unlinked names back. */
+    while (i + 1 < r->count && r->live[i + 1]->facts.base <= r->log->start_position)
+        i++;
+    if (r->live[i]->facts.base <= r->log->start_position)
+        raise_to(&r->known, r->live[i]->facts.base);
     uint64_t from = r->live[i]->facts.base;
     r->records = r->live[i]->facts.base_ordinal;
     r->arrival_us = r->live[i]->facts.floor_arrival;
