@@ -140,6 +140,23 @@ ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t needed,
     return status;
 }
 
+/* Whether a trailer may be written there: over nothing, or over what an earlier one left. What was cut away at `end`
+ * stays as it is, and a power cut that tears a trailer leaves zeros between its words, by which it is known. */
+static ss_status look_at_place(int fd, const ss_segment *segment, uint64_t end, size_t size)
+{
+    uint8_t *found = malloc(size);
+    size_t got = 0, at = 0;
+    ss_status status = found ? ss_file_read(fd, found, size, ss_segment_offset(segment, end), &got) : SS_NO_MEMORY;
+    int ours = status == SS_OK && got > INDEX_RECORDS &&
+               (format_load64(found) == INDEX_MAGIC_VALUE ||
+                (format_load64(found + INDEX_ORDINAL) == segment->facts.ordinal &&
+                 format_load64(found + INDEX_END) == end));
+    while (!ours && at < got && !found[at])
+        at++;
+    free(found);
+    return status != SS_OK ? status : at < got && !ours ? SS_EXISTS : SS_OK;
+}
+
 static ss_status write_trailer(ss_log *log, const ss_segment *segment, uint64_t end)
 {
     size_t size = trailer_size(segment->mark_count);
@@ -172,6 +189,8 @@ static ss_status write_trailer(ss_log *log, const ss_segment *segment, uint64_t 
         status = ss_file_read(fd, salt, sizeof salt, SEGMENT_SALT, &got);
     if (status == SS_OK && (got < sizeof salt || format_load64(salt) != segment->facts.salt))
         status = SS_NOT_FOUND; /* a packed segment has the name by now */
+    if (status == SS_OK)
+        status = look_at_place(fd, segment, end, size);
     if (status == SS_OK) {
         /* Blocks first: the file is then long enough for whoever maps it, and a full disk leaves it without a
          * trailer. */

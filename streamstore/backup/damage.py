@@ -6,8 +6,10 @@ Knows one log and its directory; reads only.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from streamstore import errors, native
@@ -19,6 +21,8 @@ Damage = dict[str, Any]
 """One finding as a plain dict: `kind`, `stream`, `shard_id`, `path`, and for ranges of positions what is hit."""
 
 _INDEX_MAGIC = b"SSIDX\x1a\x0d\x0a"
+_INDEX_FIRST, _INDEX_ENTRY_SIZE = 40, 24
+_INDEX_SIZE_MAX = 48 + 24 * ((3 << 30) // 65536 + 2)
 _RANGE = ("begin", "end", "first_sequence_number", "last_sequence_number", "records_before", "records_lost")
 
 
@@ -136,7 +140,8 @@ def _epochs(log: native.Log, part: Part, damage: dict[str, int]) -> tuple[int, i
 def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[Damage]:
     """Segments whose header is damaged, so that the log reads as if they were not there, or is of another place.
 
-    A header that was being written when the power went is none of them: of it some sectors are still zero.
+    A header that was being written when the power went is none of them: of it some sectors are still zero, or all that
+    would stand behind it is.
     """
     names = sorted(os.listdir(files.directory)) if os.path.isdir(files.directory) else []
     for name in names:
@@ -146,7 +151,9 @@ def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[
             continue
         with open(path, "rb") as file:
             raw = file.read(layout.HEADER_SIZE)
-        state = layout.header_state(raw)
+            state = layout.header_state(raw)
+            if state == layout.DAMAGED and not any(map(any, iter(lambda: file.read(READ_CHUNK_SIZE), b""))):
+                continue  # zeros alone follow: torn within a sector, or damaged with nothing to hide
         if state == layout.VALID:
             header = layout.parse_header(raw)
             place = (store_id, stream_id, files.log.shard_index, ordinal)
@@ -169,9 +176,22 @@ def segment_ordinal(name: str) -> int:
     return int(stem) if suffix == "seg" and stem.isdecimal() and 12 <= len(stem) <= 18 else 0
 
 
+def _index_torn(raw: bytes, records_before: int, records: int) -> bool:
+    """Whether a word of an index is zero that never is."""
+    entries = int.from_bytes(raw[12:16], "little")
+    size = min(_INDEX_FIRST + entries * _INDEX_ENTRY_SIZE + 8, len(raw) // 8 * 8)
+    may_be_zero = {4} if not records else set()
+    may_be_zero |= {7} if not records_before else set()  # of the first entry: records of the log before it
+    words = struct.unpack(f"<{size // 8}Q", raw[:size])
+    return any(not word and place not in may_be_zero for place, word in enumerate(words))
+
+
 def index_damage(files: LogFiles, live: list[Segment]) -> Iterator[Damage]:
-    """Sealed segments with an index that does not hold: no record is hit, and the segment is walked instead."""
-    for segment in live:
+    """Sealed segments with an index that does not hold: no record is hit, and the segment is walked instead.
+
+    One that was being written when the power went is none of them: it is a hint, never synced, and made again.
+    """
+    for segment, following in zip_longest(live, live[1:]):
         if not segment.sealed or segment.index_present:
             continue
         offset = layout.HEADER_SIZE + segment.end - segment.base
@@ -183,6 +203,9 @@ def index_damage(files: LogFiles, live: list[Segment]) -> Iterator[Damage]:
         with suppress(FileNotFoundError), open(files.path(segment.ordinal), "rb") as file:
             file.seek(offset)
             head = file.read(32)
+            records = following.base_ordinal - segment.base_ordinal if following else 0
+            if _index_torn(head + file.read(_INDEX_SIZE_MAX), segment.base_ordinal, records):
+                continue
             facts = int.from_bytes(head[16:24], "little"), int.from_bytes(head[24:32], "little")
             if head[:8] == _INDEX_MAGIC or facts == (segment.ordinal, segment.end):
                 yield finding(
