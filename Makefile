@@ -15,7 +15,7 @@ HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
 C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
-.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -66,6 +66,9 @@ model: $(VENV)/.built $(VENV)/.extra-test ## Random operations against plain lis
 
 seeded: $(VENV)/.built $(VENV)/.extra-test ## Put in each of some 50 bugs; the suite that is named for it must find it (ARGS="name")
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded $(ARGS)
+
+cuts: $(VENV)/.built $(VENV)/.extra-test ## Power cuts simulated: 100,000 images of what they could leave (IMAGES=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m cuts --images $(or $(IMAGES),100000) $(if $(SEED),--seed $(SEED))
 
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
