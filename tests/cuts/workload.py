@@ -3,6 +3,7 @@ random ones."""
 
 from __future__ import annotations
 
+import functools
 import random
 import threading
 from collections.abc import Callable
@@ -138,7 +139,7 @@ class Actor:
 def short(durability: str) -> dict[str, Callable[[Actor], None]]:
     """The short stories, by name; a stream of that durability is there in each."""
 
-    def several(actor: Actor, *steps: Callable[[Actor], Any]) -> None:
+    def several(actor: Actor, steps: list[Callable[[Actor], Any]]) -> None:
         actor.create("s", durability, 1)
         for step in steps:
             step(actor)
@@ -176,7 +177,7 @@ def short(durability: str) -> dict[str, Callable[[Actor], None]]:
         "put clear put",
         "batch seal put clear batch",
     ):
-        stories[names] = lambda actor, names=names: several(actor, *(steps[name] for name in names.split()))  # type: ignore[misc]
+        stories[names] = functools.partial(several, steps=[steps[name] for name in names.split()])
     return stories
 
 

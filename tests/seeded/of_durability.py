@@ -119,9 +119,9 @@ SEEDS = (
     ),
     Seed(
         "header-before-its-frames",
-        "the header is written before what was copied under it is durable",
+        "the magic of a header is written before what was copied under it is durable",
         "csrc/log_roll.c",
-        "if ((status = sync_new(log, segment, size)) != SS_OK)",
+        "if (base < tail && (status = sync_new(log, segment, size)) != SS_OK)",
         "if (0)",
         "plain/test_order",
     ),
