@@ -138,16 +138,16 @@ def _answer(service: Service, request: Any) -> Any:
 
 
 def _waited(service: Service, response: HttpResponse) -> HttpResponse:
-    """A receive's answer, once there is one: waits in this thread."""
-    receiving = response.receiving
-    if receiving is None:
+    """An answer that takes time, once there is one: waits in this thread."""
+    waiting = response.waiting
+    if waiting is None:
         return response
-    with receiving.turn():
-        while response.receiving is not None:
-            seen = receiving.watch()
-            response = wire.resume(service, receiving)
-            if response.receiving is not None:
-                receiving.block(seen)
+    with waiting.turn():
+        while response.waiting is not None:
+            seen = waiting.watch()
+            response = wire.resume(service, waiting)
+            if response.waiting is not None:
+                waiting.block(seen)
     return response
 
 

@@ -1,4 +1,7 @@
-"""What a QueueARN names: the queue, the stream it is over, and what is kept of both."""
+"""What a QueueARN names: the queue, the stream it is over, and what is kept of both.
+
+Queues are imported when one is asked for: whoever asks for none starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ from typing import TYPE_CHECKING
 from streamstore import Store, Stream, StreamNotFoundError
 from streamstore.events import StreamInfo
 from streamstore.kinesis import arns, errors, handles
-from streamstore.queue import QueueSettings, attach
-from streamstore.queue.engine import Engine
 
 if TYPE_CHECKING:
     from streamstore.kinesis.call import Call
     from streamstore.kinesis.service import Service
     from streamstore.kinesis.values import Caller
+    from streamstore.queue import QueueSettings
+    from streamstore.queue.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Found:
 
     def engine(self, call: Call) -> Engine:
         """What decides about its deliveries in this process."""
+        from streamstore.queue import attach
+
         return attach.of(call.store, self.info)
 
 
@@ -72,6 +77,8 @@ def look_up(service: Service, store: Store, caller: Caller, arn: str) -> Found:
 
 def described(store: Store, info: StreamInfo) -> Found | None:
     """The queue that the catalog described so; None where it is no queue, or its stream is gone."""
+    from streamstore.queue import QueueSettings, attach
+
     if not info.name.startswith(attach.PREFIX):
         return None
     kept = QueueSettings.from_map(info.extra[attach.SETTINGS])
@@ -84,6 +91,8 @@ def described(store: Store, info: StreamInfo) -> Found | None:
 
 def named(call: Call, name: str) -> Found:
     """The queue of that name; ResourceNotFoundException where it went in this moment."""
+    from streamstore.queue import attach
+
     info = attach.kept_of(call.store).get(name)
     found = None if info is None else described(call.store, info)
     if found is None:
@@ -93,4 +102,6 @@ def named(call: Call, name: str) -> Found:
 
 def of_stream(call: Call, stream: Stream) -> Mapping[str, StreamInfo]:
     """The queues over a stream, by name."""
+    from streamstore.queue import attach
+
     return attach.kept_of(call.store, stream.info.id)

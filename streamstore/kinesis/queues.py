@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -145,7 +146,7 @@ def list_queues(call: Call, request: Request) -> dict[str, Any]:
     after = ""
     if (token := request.get("NextToken")) is not None:
         values = tokens.decode_page(call.service.key, _TOKEN, token)
-        if values is None or values["filters"] != [list(item) for item in filters]:
+        if values is None or values["filters"] != _digest(filters):
             raise errors.invalid("Invalid NextToken.")
         if call.now_ms - values["ms"] > TOKEN_LIFE_MS:
             raise errors.expired_token()
@@ -156,9 +157,14 @@ def list_queues(call: Call, request: Request) -> dict[str, Any]:
     ]
     answer: dict[str, Any] = {"QueueSummaries": [_summary(call, found) for found in listed[:limit]]}
     if len(listed) > limit:
-        values = {"filters": filters, "after": listed[limit - 1].name, "ms": call.now_ms}
+        values = {"filters": _digest(filters), "after": listed[limit - 1].name, "ms": call.now_ms}
         answer["NextToken"] = tokens.encode_page(call.service.key, _TOKEN, values)
     return answer
+
+
+def _digest(filters: list[tuple[str, int | None]]) -> str:
+    """What a token keeps of the filters that it goes with: they may be longer than a token."""
+    return hashlib.blake2b(repr(filters).encode(), digest_size=16).hexdigest()
 
 
 def _passes(call: Call, found: Found, filters: list[tuple[str, int | None]]) -> bool:

@@ -1,7 +1,6 @@
 """A receive under way: asks a queue for records or dead-letter records until there are some, or its time is over.
 
-A door asks `poll`; where that has nothing it waits, as `wanted` and `pause_s` say, and asks again. Knows no socket and
-no event loop.
+Knows no socket and no event loop.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from streamstore.kinesis.handles import Handle
 from streamstore.kinesis.json_codec import JsonCodec
 from streamstore.kinesis.operations import OPERATIONS
 from streamstore.kinesis.values import Moment
+from streamstore.kinesis.waiting import Waiting
 from streamstore.queue import dead, each
 from streamstore.queue.engine import Receipt
 from streamstore.queue.state import position_of, shard_of
@@ -24,7 +24,6 @@ from streamstore.queue.turns import Turns
 
 if TYPE_CHECKING:
     from streamstore.kinesis.call import Call
-    from streamstore.kinesis.cbor_codec import CborCodec
     from streamstore.kinesis.queue_lookup import Found
 
 NOBODY = 0
@@ -33,7 +32,7 @@ it away."""
 _DEAD_LOOK_S = 0.2
 
 
-class Receiving:
+class Receiving(Waiting):
     """One receive; a door drives it, in one thread or task at a time. `kind` is that of the handles it gives."""
 
     def __init__(self, call: Call, found: Found, kind: int, limit: int, wait_s: int, visibility_us: int) -> None:
@@ -45,24 +44,18 @@ class Receiving:
         self._visibility_us = visibility_us
         self._until_us = clock.monotonic_us() + wait_s * limits.MICROSECONDS
         self._taken: list[Receipt] = []
-        self.codec: JsonCodec | CborCodec = JsonCodec()
-        self.wanted: list[tuple[native.Log, int]] = []
-        """The logs, and the positions beyond which something would be news, as of before the last look; none for
-        dead-letter records."""
+        self.codec = JsonCodec()
+        self.wanted = []
         self.pause_s = 0.0
-        """How long to wait at most before looking again."""
 
     @property
     def key(self) -> tuple[int, int]:
-        """What those have in common that wait for the same: one of them watches, the others wait for their turn."""
         return self._found.info.id, self._kind
 
     def seconds_left(self) -> float:
-        """Until the answer is due, with records or without."""
         return max(0.0, (self._until_us - clock.monotonic_us()) / limits.MICROSECONDS)
 
     def poll(self) -> dict[str, Any] | None:
-        """The answer, or None where there is nothing yet and time is left. May read from disk, and sync."""
         call = self._call
         try:
             self._found.inner.check()
@@ -80,11 +73,9 @@ class Receiving:
         return {"QueueRecords": records}
 
     def end(self) -> None:
-        """Have the next look be the last."""
         self._until_us = 0
 
     def give_back(self) -> None:
-        """Whom the last answer was for is gone: its records are visible again at once."""
         extend = each.extend if self._kind == handles.LIVE else each.extend_dead
         with suppress(StreamStoreError):  # closed, deleted: the visibility ends by itself
             extend(self._engine, self._taken, [0] * len(self._taken))
@@ -121,7 +112,6 @@ class Receiving:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Be the one that watches, of all threads that wait for the same; or go on without when the time is over."""
         live = self._kind == handles.LIVE
         turns = self._engine.part("turns" if live else "dead turns", Turns)
         held = turns.acquire(self.seconds_left())
@@ -132,11 +122,9 @@ class Receiving:
                 turns.release()
 
     def watch(self) -> int:
-        """What `block` is to be told: read it before polling."""
         return self._engine.watch()
 
     def block(self, seen: int) -> None:
-        """Wait in this thread until there may be something, or the time is over."""
         left_s = self.seconds_left()
         if self._kind == handles.LIVE:
             self._engine.wait(seen, round(left_s * limits.MICROSECONDS))

@@ -14,10 +14,10 @@ from streamstore.kinesis import errors
 from streamstore.kinesis.call import Call
 from streamstore.kinesis.delays import Delays
 from streamstore.kinesis.operations import OPERATIONS, Operation
-from streamstore.kinesis.receiving import Receiving
 from streamstore.kinesis.settings import NAME, Settings
 from streamstore.kinesis.throttle import Throttle
 from streamstore.kinesis.values import Caller
+from streamstore.kinesis.waiting import Waiting
 
 if TYPE_CHECKING:
     from streamstore.kinesis.faults import Faults
@@ -103,7 +103,7 @@ class Service:
         return OPERATIONS.get(name)
 
     def call(self, operation: Operation, request: Mapping[str, Any], caller: Caller) -> Any:
-        """Answer a request that was checked: a map, None for those that say nothing, a Subscription or a Receiving.
+        """Answer a request that was checked: a map, None for those that say nothing, a Subscription or a Waiting.
 
         Raises ServiceError and nothing else that a client could cause.
         """
@@ -114,7 +114,7 @@ class Service:
             if self.faults is not None:
                 self.faults.before(call, request)
             result = self._handler(operation)(call, request)
-            if self.faults is not None and not isinstance(result, Receiving):
+            if self.faults is not None and not isinstance(result, Waiting):
                 self.faults.after(call)
             return result
         except StreamStoreError as error:

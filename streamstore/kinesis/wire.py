@@ -14,10 +14,10 @@ from streamstore.kinesis import errors, validation
 from streamstore.kinesis.errors import ServiceError
 from streamstore.kinesis.json_codec import JsonCodec
 from streamstore.kinesis.operations import Operation
-from streamstore.kinesis.receiving import Receiving
 from streamstore.kinesis.shortcuts import SHORTCUTS
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.values import Caller
+from streamstore.kinesis.waiting import Waiting
 
 if TYPE_CHECKING:
     from streamstore.kinesis.cbor_codec import CborCodec
@@ -44,7 +44,7 @@ class HttpRequest(NamedTuple):
 
 
 class HttpResponse(NamedTuple):
-    """A response; with a `subscription` the body is its events, as they come. With a `receiving` it is none yet: a door
+    """A response; with a `subscription` the body is its events, as they come. With a `waiting` it is none yet: a door
     waits, and then asks `resume`.
     """
 
@@ -52,7 +52,7 @@ class HttpResponse(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
     subscription: Subscription | None = None
-    receiving: Receiving | None = None
+    waiting: Waiting | None = None
 
 
 Gate = Callable[[HttpRequest, Operation], Caller]
@@ -101,24 +101,24 @@ def answer(service: Service, request: HttpRequest, gate: Gate, allow: Allow | No
         if isinstance(result, Subscription):
             result.codec = codec
             return HttpResponse(200, _headers(EVENT_STREAM), b"", result)
-        if isinstance(result, Receiving):
+        if isinstance(result, Waiting):
             result.codec = codec
-            return _received(result)
+            return _waited(result)
         return success(codec.content_type, b"" if result is None else codec.encode(result))
 
     return _guarded(service, codec, respond)
 
 
-def resume(service: Service, receiving: Receiving) -> HttpResponse:
-    """Ask a receive that waits again."""
-    return _guarded(service, receiving.codec, lambda: _received(receiving))
+def resume(service: Service, waiting: Waiting) -> HttpResponse:
+    """Ask again for an answer that was not there."""
+    return _guarded(service, waiting.codec, lambda: _waited(waiting))
 
 
-def _received(receiving: Receiving) -> HttpResponse:
-    result = receiving.poll()
+def _waited(waiting: Waiting) -> HttpResponse:
+    result = waiting.poll()
     if result is None:
-        return HttpResponse(0, [], b"", None, receiving)
-    return success(receiving.codec.content_type, receiving.codec.encode(result))
+        return HttpResponse(0, [], b"", None, waiting)
+    return success(waiting.codec.content_type, waiting.codec.encode(result))
 
 
 def _guarded(service: Service, codec: JsonCodec | CborCodec, respond: Callable[[], HttpResponse]) -> HttpResponse:

@@ -71,8 +71,8 @@ class Application:
             response = self._at_once.answer(request)
         if response is None:
             response = await self._workers.call(self._answer_waiting, request)
-        if response.receiving is not None:
-            response = await self._waits.finish(protocol, response.receiving)
+        if response.waiting is not None:
+            response = await self._waits.finish(protocol, response.waiting)
             if response is None:
                 return
         if response.subscription is None:

@@ -1,4 +1,4 @@
-"""Receives that wait for records, in the server's loop: a task each and no thread; of those that wait for the same, one
+"""Answers that take time, in the server's loop: a task each and no thread; of those that wait for the same, one
 watches the store and the others their turn.
 """
 
@@ -8,10 +8,9 @@ import asyncio
 import weakref
 from typing import Any
 
-from streamstore.aio.waiter import Ticket, waiter_of
 from streamstore.kinesis import wire
-from streamstore.kinesis.receiving import Receiving
 from streamstore.kinesis.service import Service
+from streamstore.kinesis.waiting import Waiting
 from streamstore.kinesis.wire import HttpResponse
 from streamstore.server.workers import Workers
 
@@ -22,25 +21,25 @@ class Waits:
     def __init__(self, service: Service, workers: Workers) -> None:
         self._service = service
         self._workers = workers
-        self._turns: weakref.WeakValueDictionary[tuple[int, int], asyncio.Lock] = weakref.WeakValueDictionary()
+        self._turns: weakref.WeakValueDictionary[object, asyncio.Lock] = weakref.WeakValueDictionary()
         self._ends: set[asyncio.Future[None]] = set()
         self._ended = False
 
-    async def finish(self, protocol: Any, receiving: Receiving) -> HttpResponse | None:
+    async def finish(self, protocol: Any, waiting: Waiting) -> HttpResponse | None:
         """The answer, once there is one; None, with nothing received, where the client has gone."""
         client = asyncio.ensure_future(protocol.client_disconnect())
         end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ends.add(end)
         if self._ended:
             end.set_result(None)
-        turn = self._turns.get(receiving.key)
+        turn = self._turns.get(waiting.key)
         if turn is None:
-            turn = self._turns[receiving.key] = asyncio.Lock()
+            turn = self._turns[waiting.key] = asyncio.Lock()
         mine = asyncio.ensure_future(turn.acquire())
         try:
-            timeout = receiving.seconds_left()
+            timeout = waiting.seconds_left()
             await asyncio.wait({mine, client, end}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-            return await self._watch(receiving, client, end)
+            return await self._watch(waiting, client, end)
         finally:
             if mine.done() and not mine.cancelled():
                 turn.release()
@@ -50,27 +49,29 @@ class Waits:
             client.cancel()
 
     async def _watch(
-        self, receiving: Receiving, client: asyncio.Future[Any], end: asyncio.Future[None]
+        self, waiting: Waiting, client: asyncio.Future[Any], end: asyncio.Future[None]
     ) -> HttpResponse | None:
         while not client.done():
             if end.done():  # the server stops: the answer is what there is now
-                receiving.end()
-            response: HttpResponse = await self._workers.call(wire.resume, self._service, receiving)
-            if response.receiving is None:
+                waiting.end()
+            response: HttpResponse = await self._workers.call(wire.resume, self._service, waiting)
+            if response.waiting is None:
                 if not client.done():
                     return response
-                self._workers.call(receiving.give_back)
+                self._workers.call(waiting.give_back)
                 return None
-            await self._news(receiving, client, end)
+            await self._news(waiting, client, end)
         return None
 
-    async def _news(self, receiving: Receiving, client: asyncio.Future[Any], end: asyncio.Future[None]) -> None:
-        """Wait until there may be something, or as long as the receive says."""
-        timeout = min(receiving.pause_s, receiving.seconds_left())
-        if not receiving.wanted:
+    async def _news(self, waiting: Waiting, client: asyncio.Future[Any], end: asyncio.Future[None]) -> None:
+        """Wait until there may be something, or as long as it says."""
+        timeout = min(waiting.pause_s, waiting.seconds_left())
+        if not waiting.wanted:
             await asyncio.wait({client, end}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             return
-        ticket = Ticket(receiving.wanted)
+        from streamstore.aio.waiter import Ticket, waiter_of  # what few servers need, and takes its time to load
+
+        ticket = Ticket(waiting.wanted)
         waiter = waiter_of(self._service.store.attachment)
         waiter.register(ticket)
         try:
@@ -79,7 +80,7 @@ class Waits:
             waiter.forget(ticket)
 
     def end_all(self) -> None:
-        """Have every receive answer with what there is now, also one that comes to wait after this."""
+        """Have every one come with what there is now, also what begins to wait after this."""
         self._ended = True
         for end in self._ends:
             if not end.done():
