@@ -70,6 +70,9 @@ seeded: $(VENV)/.built $(VENV)/.extra-test ## Put in each of some 50 bugs; the s
 cuts: $(VENV)/.built $(VENV)/.extra-test ## Power cuts simulated: 100,000 images of what they could leave (IMAGES=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m cuts --images $(or $(IMAGES),100000) $(if $(SEED),--seed $(SEED))
 
+spin: $(VENV)/.made ## Check the models of locks, publishing, rolls, group commit and resharding, and that broken ones are found
+	@$(BIN)/python tests/spin $(ARGS)
+
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
 

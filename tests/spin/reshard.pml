@@ -7,8 +7,8 @@
  *
  * broken: COMMIT_FIRST INTENT_UNCHECKED OWN_STEP_COMMITTED CLOSE_UNCHECKED
  */
-#define RESHARDERS 3
-#define WRITERS 2
+#define RESHARDERS 2
+#define WRITERS 1
 #define DEATHS 2
 
 byte events;        /* of the catalog: appended under its lock, by comparison of its tail */
@@ -19,12 +19,20 @@ bit child_written;
 bit dead[RESHARDERS + 1];
 byte deaths;
 
+#define MAY_DIE \
+    if \
+    :: atomic { deaths < DEATHS -> deaths++; dead[id] = 1; goto gone } \
+    :: skip \
+    fi
+
 inline carry_out(step)
 {
     if
     :: committed == 0 ->
+       MAY_DIE;
 #ifdef COMMIT_FIRST
        atomic { assert(committed == 0 || committed == step); committed = step }
+       MAY_DIE;
 #endif
        atomic { /* under the parent's append lock */
 #ifdef CLOSE_UNCHECKED
@@ -36,6 +44,7 @@ inline carry_out(step)
            fi;
 #endif
        }
+       MAY_DIE;
 #ifndef OWN_STEP_COMMITTED
        step = close_frame; /* the frame rules */
 #endif
@@ -54,7 +63,6 @@ proctype resharder(byte id)
 {
     byte step, tail;
     bit cut_off; /* its catalog was copied, or made anew: it may not see the intent of another */
-    {
         if
         :: cut_off = 1
         :: cut_off = 0
@@ -79,10 +87,8 @@ proctype resharder(byte id)
 #endif
               fi
            fi
-        od
-    } unless {
-        atomic { dead[id] }
-    }
+        od;
+gone:   skip
 }
 
 proctype writer()
@@ -99,18 +105,9 @@ proctype writer()
               :: else /* the shard is closed: it looks again, and carries out what stands */
               fi
           }
-          (close_frame == 0 || committed || intent || dead[1] || dead[2] || dead[3])
+          (close_frame == 0 || committed || intent || deaths)
        :: else -> atomic { child_written = 1; assert(close_frame != 0); puts++ }
        fi
-    :: break
-    od
-}
-
-active proctype killer()
-{
-    byte victim;
-    do
-    :: deaths < DEATHS -> select(victim : 1 .. RESHARDERS); atomic { dead[victim] = 1; deaths++ }
     :: break
     od
 }

@@ -6,10 +6,10 @@
  *
  * broken: NAME_NOT_SYNCED HEADER_NOT_SYNCED GO_ON_AFTER_HEADER ACK_BEFORE_SYNC CUT_AT_OLD_BASE
  */
-#define MAKERS 3
-#define RECORDS 4
-#define SEGMENTS 5
-#define DEATHS 2
+#define MAKERS 2
+#define RECORDS 3
+#define SEGMENTS 4
+#define DEATHS 1
 #define AT(s, p) ((s) * RECORDS + (p))
 
 /* Each is 0 (not there), 1 (in the cache), 2 (durable). Of a record: in that segment, at that position. */
@@ -17,6 +17,14 @@ byte header[SEGMENTS], name[SEGMENTS], base[SEGMENTS], record[20];
 byte segment, tail, reserve_end, acked, next_ordinal = 1;
 byte owner, deaths, failures;
 bit dead[MAKERS + 1], off;
+
+/* SIGKILL, or not; and with the power everybody goes. */
+#define MAY_DIE \
+    if \
+    :: atomic { off -> goto gone } \
+    :: atomic { !off && deaths < DEATHS -> deaths++; dead[id] = 1; goto gone } \
+    :: atomic { !off -> skip } \
+    fi
 
 inline durable(thing)
 {
@@ -27,16 +35,20 @@ inline roll()
 {
     whole = reserve_end == tail;
     reserve_end = tail + 1; /* whoever takes over rolls once more */
+    MAY_DIE;
+    atomic {
     new = next_ordinal;
     do /* what a dead maker committed is passed over; what has no header is removed and made anew */
     :: new < SEGMENTS && header[new] != 0 -> new++
     :: else -> break
-    od;
+    od
+    };
     if
     :: new >= SEGMENTS -> goto gone
     :: else
     fi;
-    atomic { name[new] = 1; base[new] = tail }
+    atomic { name[new] = 1; base[new] = tail };
+    MAY_DIE;
 #ifdef CUT_AT_OLD_BASE
     base[new] = base[segment];
 #endif
@@ -48,6 +60,7 @@ inline roll()
     if
     :: !failed ->
        header[new] = 1; begun = 1;
+       MAY_DIE;
        if
        :: failures == 0 -> failures++; failed = 1 /* no memory, no descriptor: it is unlinked, and may come back */
        :: skip
@@ -64,12 +77,14 @@ inline roll()
     :: else ->
 #ifndef HEADER_NOT_SYNCED
        durable(header[new]);
+       MAY_DIE;
 #endif
 #ifndef NAME_NOT_SYNCED
        durable(name[new]);
+       MAY_DIE;
 #endif
-       next_ordinal = new + 1;
-       segment = new;
+       atomic { next_ordinal = new + 1; segment = new };
+       MAY_DIE;
        reserve_end = tail
     fi
 }
@@ -78,7 +93,6 @@ proctype maker(byte id)
 {
     byte new, puts;
     bit whole, failed, begun;
-    {
         do
         :: atomic { (owner == 0 || dead[owner]) -> owner = id }
            failed = 0;
@@ -93,6 +107,7 @@ proctype maker(byte id)
               acked = tail;
 #endif
               owner = 0;
+              MAY_DIE;
               atomic { /* a sync: of all that stands below the tail, through whichever segments */
                   puts = acked;
                   do
@@ -106,31 +121,21 @@ proctype maker(byte id)
                   :: else -> break
                   od
               }
-              atomic { if :: puts > acked -> acked = puts :: else fi }
+              MAY_DIE;
+              atomic { if :: !off && puts > acked -> acked = puts :: else fi }
            :: else -> owner = 0; goto gone
            fi
         :: break
         od;
-gone:   atomic { if :: owner == id -> owner = 0 :: else fi }
-    } unless {
-        atomic { dead[id] || off }
-    }
-}
-
-active proctype killer()
-{
-    byte victim;
-    do
-    :: deaths < DEATHS -> select(victim : 1 .. MAKERS); atomic { dead[victim] = 1; deaths++ }
-    :: break
-    od
+gone:   atomic { if :: owner == id && !dead[id] -> owner = 0 :: else fi }
 }
 
 /* The power goes. What was not durable stands or does not, each for itself; then everything acknowledged is looked for. */
 active proctype cut()
 {
     byte s, p, found;
-    d_step { off = 1; s = 1 }
+    atomic {
+    off = 1; s = 1;
     do
     :: s < SEGMENTS ->
        if :: header[s] == 1 -> if :: header[s] = 0 :: header[s] = 2 fi :: else fi;
@@ -150,6 +155,7 @@ active proctype cut()
        p++
     :: else -> break
     od
+    }
 }
 
 init {
