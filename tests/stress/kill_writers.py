@@ -11,13 +11,19 @@ import os
 import random
 import selectors
 import signal
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import proof
 
 import streamstore
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from history import Found, History, check  # noqa: E402
 
 SURVIVORS_GO_ON_S = 1.0
 
@@ -31,13 +37,14 @@ def put_on(path: str, writer: int, pipe: int, seed: int) -> None:
         count = chance.choice((1, 1, 1, 3, 20))
         sizes = [chance.choice((16, 40, 150, 600, 5000)) if chance.random() < 0.98 else 60_000 for _ in range(count)]
         entries = [(proof.payload(writer, n + i, size), f"key-{chance.randrange(64)}") for i, size in enumerate(sizes)]
-        os.write(pipe, b"A %d %d\n" % (writer, n + count))
+        os.write(pipe, b"A %d %d %d\n" % (writer, n + count, time.monotonic_ns()))
         if count == 1:
             results: Any = [stream.put_record(*entries[0])]
         else:
             results = stream.put_records(entries)
-        acks = " ".join(result.sequence_number for result in results)
-        os.write(pipe, f"K {writer} {n} {acks}\n".encode())
+        answered = time.monotonic_ns()
+        acks = " ".join(f"{result.shard_id}:{result.sequence_number}" for result in results)
+        os.write(pipe, f"K {writer} {n} {answered} {acks}\n".encode())
         n += count
         time.sleep(chance.random() * 0.002)
 
@@ -48,7 +55,13 @@ def tail_on(path: str, pipe: int, *, read_only: bool) -> None:
     for batch in stream.read("LATEST", follow=True).batches():
         for record in batch:
             writer, n = proof.recognize(record.data)
-            os.write(pipe, f"S {writer} {n} {record.sequence_number}\n".encode())
+            os.write(pipe, f"S {writer} {n} {os.getpid()} {record.shard_id}:{record.sequence_number}\n".encode())
+
+
+def found_in(shard: Any) -> Iterator[Found]:
+    """All of a shard, for the history."""
+    for record in proof.read_shard(shard):
+        yield Found(int(record.sequence_number), proof.recognize(record.data))
 
 
 @dataclass
@@ -68,6 +81,7 @@ class Driver:
         self.options = options
         self.chance = random.Random(options.seed)
         self.ledger = proof.Ledger()
+        self.history = History()
         self.selector = selectors.DefaultSelector()
         self.alive: list[Process] = []
         self.begun = 0  # every writer process is a writer of its own
@@ -111,15 +125,23 @@ class Driver:
         lines = (process.unread + told).split(b"\n")
         process.unread = lines.pop()
         for line in lines:
-            kind, writer, n, *numbers = line.decode().split()
-            if kind == "A":
-                self.ledger.attempted[int(writer)] = int(n)
-            elif kind == "K":
-                for i, number in enumerate(numbers):
-                    self.ledger.ack(int(writer), int(n) + i, number)
-            else:
-                self.ledger.sight(int(writer), int(n), numbers[0])
+            self.learn(*line.decode().split())
         return bool(told)
+
+    def learn(self, kind: str, writer: str, n: str, who_or_when: str, *told: str) -> None:
+        """Note an attempt, acknowledgements or a sighting; `told` are shard and number of each record."""
+        places = [each.split(":") for each in told]
+        if kind == "A":
+            self.history.invoke(int(writer), self.ledger.attempted.get(int(writer), 0), int(n), int(who_or_when))
+            self.ledger.attempted[int(writer)] = int(n)
+        elif kind == "K":
+            for i, (shard, number) in enumerate(places, int(n)):
+                self.ledger.ack(int(writer), i, number)
+                self.history.ok(int(writer), i, shard, int(number), int(who_or_when))
+        else:
+            (shard, number), *_ = places
+            self.ledger.sight(int(writer), int(n), number)
+            self.history.saw(who_or_when, shard, int(writer), int(n), int(number))
 
     def kill(self, victims: list[Process]) -> None:
         """SIGKILL all of them before waiting for any, and take in their last words."""
@@ -152,6 +174,7 @@ class Driver:
         """In a process of its own: open, hold against the ledger, verify the files, put once more, close, again."""
         for _ in range(2):
             self.ledger.attempted[self.begun] = 1
+            self.history.invoke(self.begun, 0, 1, time.monotonic_ns())
             pid = proof.in_child(self.check_here, self.begun)
             self.begun += 1
             _, status = os.waitpid(pid, 0)
@@ -163,6 +186,9 @@ class Driver:
         with streamstore.open(self.options.directory, create=False) as store:
             stream = store.stream("s")
             self.ledger.check(stream)
+            wrong = check(self.history, {shard.id: list(found_in(shard)) for shard in stream.shards()})
+            if wrong:
+                raise proof.Failure(f"{len(wrong)} things are wrong, the first: {wrong[0]}")
             for shard in stream.shards():
                 damaged, _ = shard.verify()
                 if damaged:
