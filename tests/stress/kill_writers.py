@@ -23,7 +23,7 @@ import streamstore
 
 sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from history import Found, History, check  # noqa: E402
+from history import Found, History, check
 
 SURVIVORS_GO_ON_S = 1.0
 
