@@ -15,6 +15,7 @@ from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
 from streamstore.server.deadlines import Deadlines
 from streamstore.server.gate import Gate
+from streamstore.server.outgoing import Accounts, Outgoing
 from streamstore.server.waits import Waits
 from streamstore.server.workers import Workers
 
@@ -41,6 +42,7 @@ class Application:
         self._known_hosts: set[str] = set()
         self._workers = Workers(WORKERS)
         self._deadlines = Deadlines(BODY_SECONDS)
+        self._accounts = Accounts()
         # Whose signature is to be computed, and rights looked up, goes the long way.
         self._at_once = None if gate.verifies else at_once.AtOnce(service, gate.who)
         self._waits = Waits(service, self._workers)
@@ -77,8 +79,13 @@ class Application:
                 return
         if response.subscription is None:
             _send(protocol, response)
+            self._accounts.give(scope.client, len(response.body))
         else:
-            await self._stream(protocol, response, response.subscription)
+            account = self._accounts.enter(scope.client, scope.http_version)
+            try:
+                await self._stream(protocol, response, response.subscription, account)
+            finally:
+                self._accounts.leave(scope.client)
 
     def _answer_waiting(self, request: HttpRequest) -> HttpResponse:
         response = wire.answer(self.service, request, self._gate.who, self._gate.allow)
@@ -120,7 +127,9 @@ class Application:
         except (asyncio.TimeoutError, RuntimeError):
             return None
 
-    async def _stream(self, protocol: Any, response: HttpResponse, subscription: Subscription) -> None:
+    async def _stream(
+        self, protocol: Any, response: HttpResponse, subscription: Subscription, account: Outgoing
+    ) -> None:
         """Send a subscription's frames until it ends or the client goes. Waiting costs no thread."""
         from streamstore.aio.waiter import Ticket, waiter_of  # not at the start, which it would make slower
 
@@ -136,6 +145,8 @@ class Application:
                 frame = await self._workers.call(subscription.poll)
                 if frame is not None:
                     await transport.send_bytes(frame)
+                    account.give(len(frame))
+                    await account.drained(gone, lambda: subscription.ended)
                 elif subscription.ended:
                     return
                 else:
