@@ -12,7 +12,7 @@ import streamstore
 from streamstore.cli.arguments import DURABILITIES, directory_argument, key_ring
 from streamstore.kinesis.encryption import default_ring
 from streamstore.kinesis.service import Service
-from streamstore.server import certificate
+from streamstore.server import certificate, memory
 from streamstore.server.serving import Listening, Server
 
 
@@ -64,6 +64,7 @@ def serve(
       streamstore serve data/ --port 4567
       aws kinesis list-streams --endpoint-url http://127.0.0.1:4567
     """
+    memory.give_back_large_blocks()
     secret = None if credentials is None else str(credentials)
     common: dict[str, Any] = {"credentials": secret, "insecure": insecure, "allowed_hosts": allowed_hosts}
     given = None if tls_cert is None else str(tls_cert), None if tls_key is None else str(tls_key)

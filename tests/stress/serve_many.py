@@ -208,9 +208,9 @@ async def receivers(server: Server, count: int) -> None:
 
 async def told(server: Server, crowd: Crowd, client: Client, names: list[str], what: str, per_stream: int = 1) -> None:
     """What it takes to have them wait, then to serve them all."""
-    await asyncio.sleep(2)
+    await asyncio.sleep(1)
     before, began = server.facts()[2], time.monotonic()
-    await asyncio.sleep(5)
+    await asyncio.sleep(len(crowd.tasks) / 200)
     memory, threads, after = server.facts()
     idle = (after - before) / (time.monotonic() - began)
     beside = await pings(client, 50)
@@ -228,8 +228,8 @@ async def told(server: Server, crowd: Crowd, client: Client, names: list[str], w
     await client.close()
 
 
-async def slow_reader(server: Server) -> None:
-    """A subscriber that never reads, while 64 MiB go to its shard and another one reads them all."""
+async def slow_reader(server: Server, count: int) -> None:
+    """A subscriber that never reads, while batches of 3 MiB go to its shard and another one reads them all."""
     client, crowd = Client(server.port), Crowd(server.port)
     await client.ask("CreateStream", {"StreamName": "large", "ShardCount": 1})
     arns = []
@@ -243,7 +243,7 @@ async def slow_reader(server: Server) -> None:
     await crowd.all_ready(1)
     entries = [{"Data": "A" * (1 << 19), "PartitionKey": "k"} for _ in range(8)]
     times = []
-    for _ in range(20):
+    for _ in range(count):
         began = time.perf_counter()
         await client.ask("PutRecords", {"StreamName": "large", "Records": entries})
         times.append(time.perf_counter() - began)
@@ -268,7 +268,7 @@ async def everything(server: Server, each: int) -> None:
     await client.close()
     await subscribers(server, each)
     await receivers(server, each)
-    await slow_reader(server)
+    await slow_reader(server, each // 20)
 
 
 def main() -> None:
