@@ -68,3 +68,24 @@ def test_the_status_is_one_line_of_a_narrow_terminal(origin, tmp_path):
             line = status_text(capture, 2.0)
     assert line.startswith("100 records  190 B  50/s  ")
     assert line.endswith("behind  1 open")
+
+
+def test_files_are_captured_with_keys_and_times(tmp_path):
+    """As `ingest` has them, of all files of a pattern, also a second time; wrong options are refused."""
+    (tmp_path / "logs").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "logs" / f"{name}.log").write_text(f"{name}1 2024-05-17T10:05:03Z x\n  more\n{name}2 never y\n")
+    source = f"{tmp_path / 'logs'}/*.log"
+    fields = ("--key-regex", r"^(\w+)", "--time-regex", r"^\S+ (\S+)", "--multi-line", r"^\w")
+    done = succeed("capture", tmp_path / "copy", "c", source, "--create", "--shards", "2", "--once", "--json", *fields)
+    assert done.json["records"] == 4
+    assert succeed("capture", tmp_path / "copy", "c", source, "--once", "--json", *fields).json["records"] == 0
+    with streamstore.open(tmp_path / "copy", create=False) as store:
+        found = {record.partition_key: (record.data, record.event_time) for record in store.stream("c").read()}
+    assert found.keys() == {"a1", "a2", "b1", "b2"}
+    assert found["a1"][0] == b"a1 2024-05-17T10:05:03Z x\n  more"
+    assert found["a1"][1].year == 2024
+    assert found["a2"][1] is None
+    for wrong in (["--key-regex", "("], ["--key-regex", "a", "--key-field", "b"], ["--region", "x"], ["--start", "5"]):
+        assert run("capture", tmp_path / "copy", "c", source, *wrong).code == 2
+    assert run("capture", tmp_path / "copy", "c", "kinesis:x", "--key-field", "a").code == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamstore
+from streamstore.capture.files import FileSource
 from streamstore.capture.kinesis import KinesisSource
 from streamstore.capture.polling import Polling
 from streamstore.capture.source import Source
@@ -17,7 +18,16 @@ from streamstore.targets.endpoint import make_client
 FORMS = """\
 http://HOST:PORT/NAME  a stream behind a Kinesis endpoint, https:// too (extra `boto3`)
 kinesis:NAME           a stream of AWS, by boto3's own settings (extra `boto3`)
-store:DIR#STREAM       a stream of another store"""
+store:DIR#STREAM       a stream of another store
+PATH or PATTERN        files that grow: file:PATH, or a text with a slash, a dot or an asterisk"""
+
+_OF_KINESIS = ("start", "region", "source_id", "interval", "client")
+OPTIONS = {
+    "endpoint": _OF_KINESIS,
+    "aws": _OF_KINESIS,
+    "store": ("start",),
+    "files": ("start", "source_id", "interval", "taker", "multi_line"),
+}
 
 
 def as_source(source: Any, **options: Any) -> Source:
@@ -38,16 +48,35 @@ def open_source(address: str, **options: Any) -> Source:
     """The source that a text names (see FORMS). Raises InvalidArgumentError, and what opening it raises.
 
     Options: `start` for all; of a Kinesis endpoint `region`, `source_id`, `interval` (seconds between two reads of a
-    shard that has nothing more).
+    shard that has nothing more); of files `taker`, `multi_line`, `source_id`, `interval`.
     """
-    kind, _, rest = address.partition(":")
-    if kind in ("http", "https"):
-        url, stream = split_endpoint(address)
+    kind, rest = kind_of(address)
+    if unknown := sorted(set(options) - set(OPTIONS[kind])):
+        raise InvalidArgumentError(f"{', '.join(unknown)}: no options of {address}")
+    if kind == "endpoint":
+        url, stream = split_endpoint(rest)
         return kinesis_source(url, stream, **options)
-    if kind == "kinesis":
+    if kind == "aws":
         return kinesis_source(None, rest, **options)
     if kind == "store":
         return _store(rest, **options)
+    return FileSource([rest], **_for_files(options))
+
+
+def options_of(address: str) -> tuple[str, ...]:
+    """Which options `open_source` takes for an address."""
+    return OPTIONS[kind_of(address)[0]]
+
+
+def kind_of(address: str) -> tuple[str, str]:
+    """What an address names, and the rest of it. Raises InvalidArgumentError."""
+    kind, colon, rest = address.partition(":")
+    if kind in ("http", "https"):
+        return "endpoint", address
+    if colon and rest and kind in ("kinesis", "store", "file"):
+        return {"kinesis": "aws", "store": "store", "file": "files"}[kind], rest
+    if not colon and any(each in address for each in "/.*"):
+        return "files", address
     raise InvalidArgumentError(f"{address!r} names no source; these do:\n{FORMS}")
 
 
@@ -64,6 +93,13 @@ def kinesis_source(
     """A stream of a Kinesis endpoint, read by polling."""
     source = KinesisSource(client or make_client(url, region), stream, start=start, source_id=source_id)
     return source.read_by(Polling(source, interval=interval, behind=min(interval, 0.2)))
+
+
+def _for_files(options: dict[str, Any]) -> dict[str, Any]:
+    start = options.pop("start", "TRIM_HORIZON")
+    if start not in ("TRIM_HORIZON", "LATEST"):
+        raise InvalidArgumentError("files are captured from their beginning (TRIM_HORIZON) or their end (LATEST)")
+    return {**options, "from_end": start == "LATEST"}
 
 
 def _store(rest: str, **options: Any) -> Source:

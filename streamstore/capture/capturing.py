@@ -49,8 +49,10 @@ class Capture:
         self._closed = self._under_way = False
         self._records_since = 0
         self._checkpoint_at = time.monotonic()
+        self._notes: dict[str, Any] = {}
         self.records = self.bytes = 0
         try:
+            self.source.fit(stream.info.max_record_size)
             self.resumed = ledger.resume(stream, self.source)
             self.checkpoint()
         except BaseException:
@@ -67,14 +69,11 @@ class Capture:
         began = time.monotonic()
         try:
             for batch in self.source.batches(follow=follow):
-                if batch:
-                    self._put(batch)
+                self.take(batch)
                 if progress is not None:
                     progress(self)
                 if self._stop.is_set():
                     break
-                if self._records_since and self._is_due():
-                    self.checkpoint()
             self.checkpoint()
         except KeyboardInterrupt:
             self.checkpoint()
@@ -82,6 +81,13 @@ class Capture:
         finally:
             self.source.close()
         return Captured(self.records, self.bytes, time.monotonic() - began)
+
+    def take(self, batch: Sequence[Taken]) -> None:
+        """Put one batch of the source, for those who ask it for batches themselves; a checkpoint where one is due."""
+        if self._is_due():
+            self.checkpoint()
+        if batch:
+            self._put(batch)
 
     def _put(self, batch: Sequence[Taken]) -> None:
         self._under_way = True
@@ -97,7 +103,9 @@ class Capture:
 
     def _is_due(self) -> bool:
         late = time.monotonic() - self._checkpoint_at >= CHECKPOINT_SECONDS
-        return late or self._records_since >= CHECKPOINT_RECORDS
+        many = self._records_since >= CHECKPOINT_RECORDS
+        # What people should hear of is counted in the checkpoint, and would be forgotten.
+        return many or (late and self._records_since > 0) or self.source.notes() != self._notes
 
     def checkpoint(self) -> None:
         """Note in the stream's catalog how far the source is in, so that a resume has less to read.
@@ -110,6 +118,7 @@ class Capture:
             ledger.checkpoint(self.stream, self.source)
             self._records_since = 0
             self._checkpoint_at = time.monotonic()
+            self._notes = self.source.notes()
 
     def lag(self) -> Lag:
         """How far behind the source it is."""

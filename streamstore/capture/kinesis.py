@@ -22,7 +22,7 @@ from streamstore.values import PutEntry
 PAGES_WAITING = 16
 RECORDS_AT_ONCE = 10_000
 WAIT = 0.3
-LIST_INTERVAL = 60.0
+LIST_INTERVAL = 10.0
 LIST_INTERVAL_CHILDLESS = 1.0
 STARTS = ("TRIM_HORIZON", "LATEST")
 
@@ -81,6 +81,9 @@ class KinesisSource:
 
     # --- what a capture asks for ------------------------------------------------------------------------------------
 
+    def fit(self, record_size_max: int) -> None:
+        pass  # records are taken whole; the put of one that is too large is refused
+
     def restore(self, state: Any) -> None:
         if state is not None:
             self.shards.restore(state["shards"])
@@ -100,7 +103,7 @@ class KinesisSource:
                 continue
             yield []
             childless = self.shards.childless
-            if time.monotonic() - listed_at > (LIST_INTERVAL_CHILDLESS if childless else LIST_INTERVAL):
+            if time.monotonic() - listed_at > (LIST_INTERVAL_CHILDLESS if childless or not follow else LIST_INTERVAL):
                 self.list_shards()
                 listed_at = time.monotonic()
             # Pages are passed on before their shard counts as done: with all done and none there, all are through.

@@ -66,6 +66,7 @@ class Polling:
 
     def _read(self, shard: Shard, iterator: str | None, pause: float) -> None:
         source = self._source
+        was_closed = shard.is_closed
         try:
             if iterator is None:
                 found = source.client.get_shard_iterator(**source.named, ShardId=shard.id, **shard.iterator())
@@ -77,10 +78,12 @@ class Polling:
         records, following = answer["Records"], answer.get("NextShardIterator")
         shard.behind_ms = behind = answer.get("MillisBehindLatest") or 0
         at_tip = not records and not behind
-        source.give(shard, records, ended=following is None)
-        if at_tip and not self._follow:
+        # Not every emulator ends the iterators of a closed shard: it has ended where it was closed before this read.
+        ended = following is None or (at_tip and was_closed)
+        source.give(shard, records, ended=ended)
+        if at_tip and not ended and not self._follow and not shard.is_closed:
             shard.is_at_tip = True
-        elif following is not None:
+        elif not ended:
             self._again(self._interval_behind if records or behind else self._interval, shard, following, PAUSE_FIRST)
 
     def _retry(self, error: Exception, shard: Shard, iterator: str | None, pause: float) -> None:

@@ -32,6 +32,7 @@ class Shard:
     read: str | None = None  # the last number that was fetched
     read_to_end: bool = False
     is_listed: bool = False  # the source has it still
+    is_closed: bool = False  # there: nothing comes any more behind its tip
     is_at_tip: bool = False  # where a capture that does not follow stops
     behind_ms: int = 0
     has: set[str] = field(default_factory=set)  # numbers that came in behind the checkpoint
@@ -95,7 +96,7 @@ class Shards:
                     fresh = True
                     if not self._begun and start["ShardIteratorType"] != "TRIM_HORIZON" and _is_closed(each):
                         shard.read_to_end = shard.ended = start["ShardIteratorType"] == "LATEST"
-                shard.is_listed = True
+                shard.is_listed, shard.is_closed = True, _is_closed(each)
                 keys = each["HashKeyRange"]
                 shard.first_key, shard.last_key = int(keys["StartingHashKey"]), int(keys["EndingHashKey"])
                 parents = (each.get("ParentShardId"), each.get("AdjacentParentShardId"))

@@ -31,10 +31,11 @@ class Lag(NamedTuple):
 class Source(Protocol):
     """Where a capture has its records from.
 
-    First `restore` with what `state` gave last (None at the first time), then `seen` for every record that the stream
-    got from this source since; then `batches`, of which an empty one comes at least twice a second where nothing is
-    there. `took` says that a batch is in, `state` what is in by then: `is_settled` where that covers all that was
-    seen, too. `notes` has what people should hear of; `shard_count` is what a stream for it may have.
+    First `fit` with how large a record may be (data and key together) and `restore` with what `state` gave last (None
+    at the first time), then `seen` for every record that the stream got from this source since; then `batches`, of
+    which an empty one comes at least twice a second where nothing is there. `took` says that a batch is in, `state`
+    what is in by then: `is_settled` where that covers all that was seen, too. `notes` has what people should hear of;
+    `shard_count` is what a stream for it may have.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Source(Protocol):
 
     @property
     def shard_count(self) -> int: ...
+    def fit(self, record_size_max: int) -> None: ...
     def restore(self, state: Any) -> None: ...
     def seen(self, source: Mapping[str, Any], record: Record) -> None: ...
     def batches(self, *, follow: bool) -> Iterator[Sequence[Taken]]: ...

@@ -38,6 +38,9 @@ class StreamSource:
         """How many shards of it are open."""
         return sum(not shard.is_closed for shard in self._stream.shards())
 
+    def fit(self, record_size_max: int) -> None:
+        pass  # records are taken whole; the put of one that is too large is refused
+
     def restore(self, state: Any) -> None:
         if state is not None:
             self._position = state["position"]

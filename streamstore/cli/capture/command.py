@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import click
 
 from streamstore import errors
 from streamstore.capture import Capture, open_source
+from streamstore.capture.addresses import options_of
 from streamstore.capture.source import Source
 from streamstore.cli.arguments import (
     DURABILITIES,
@@ -25,6 +27,7 @@ from streamstore.cli.arguments import (
 )
 from streamstore.cli.exits import NOT_FOUND, VerbError
 from streamstore.cli.output import duration_text, note, print_json, size_text
+from streamstore.fields import FieldTaker, time_parser_for
 from streamstore.limits import RETENTION_HOURS_MAX
 from streamstore.store import Store
 from streamstore.stream import Stream
@@ -59,6 +62,12 @@ LINE_INTERVAL = 5.0
 @click.option("--region", help="Of a Kinesis endpoint.")
 @click.option("--source-id", help="A name of the source, in place of the one made of its ARN and when it was created.")
 @click.option("--interval", type=click.FloatRange(min=0.01), help="Seconds between reads of a shard without news.  [1]")
+@click.option("--multi-line", metavar="REGEX", help="Of files: a record begins with each line in which this is found.")
+@click.option("--key-field", metavar="PATH", help="Of files: partition key from JSON lines, a dotted path.")
+@click.option("--key-regex", metavar="REGEX", help="Of files: partition key, the first group of a regular expression.")
+@click.option("--time-field", metavar="PATH", help="Of files: event time from JSON lines, a dotted path.")
+@click.option("--time-regex", metavar="REGEX", help="Of files: event time, the first group of a regular expression.")
+@click.option("--time-format", metavar="FORMAT", help="s, ms, us, ns (since 1970), iso, or a strptime pattern.")
 @click.option("--progress/--no-progress", default=None, help="Show how far it is, on stderr.  [default: on a terminal]")
 @json_option
 def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
@@ -72,15 +81,17 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
       http://HOST:PORT/NAME   a stream behind a Kinesis endpoint
       kinesis:NAME            a stream of AWS
       store:DIR#STREAM        a stream of another store
+      PATH or 'PATTERN'       files that grow, through rotation; a line each
 
     \b
     Examples:
       streamstore capture data/ clicks kinesis:clicks --create --region eu-central-1
       streamstore capture data/ clicks http://localhost:4567/clicks --create --once
       streamstore capture copy/ clicks 'store:data/#clicks' --create --start 2h
+      streamstore capture data/ logs '/var/log/nginx/*.log' --create --key-regex '^(\\S+)'
     """
     with ExitStack() as stack:
-        opened = open_source(source, **_source_options(options))
+        opened = open_source(source, **_source_options(source, options))
         stack.callback(opened.close)
         store = stack.enter_context(open_to_write(directory, create=options["create"]))
         taking = stack.enter_context(Capture(_stream(store, stream, opened, options), opened))
@@ -89,9 +100,23 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
         _run(taking, options)
 
 
-def _source_options(options: dict[str, Any]) -> dict[str, Any]:
-    names = ("start", "region", "source_id", "interval")
-    return {name: options[name] for name in names if options[name] is not None}
+def _source_options(source: str, options: dict[str, Any]) -> dict[str, Any]:
+    names = ["start", "source_id", "interval", "region", "multi_line"]
+    found = {name: options[name] for name in names if options[name] is not None}
+    fields = ("key_field", "key_regex", "time_field", "time_regex")
+    if any(options[name] is not None for name in (*fields, "time_format")):
+        for one, other in (fields[:2], fields[2:]):
+            if options[one] and options[other]:
+                raise click.UsageError(f"--{one.replace('_', '-')} or --{other.replace('_', '-')}, not both")
+        try:
+            taken = {name: options[name] for name in fields}
+            found["taker"] = FieldTaker(**taken, time_parser=time_parser_for(options["time_format"]))
+        except re.error as error:
+            raise click.UsageError(f"not a regular expression: {error}") from None
+    foreign = sorted(set(found) - set(options_of(source)))
+    if foreign:
+        raise click.UsageError(f"{', '.join(foreign)}: not for {source}")
+    return found
 
 
 def _stream(store: Store, name: str, source: Source, options: dict[str, Any]) -> Stream:
