@@ -36,7 +36,7 @@ class Clock:
         self._service = service
 
     def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move on: iterators expire, records age past retention, subscriptions beat and end."""
+        """Move on: iterators expire, records age past retention, subscriptions and visibility timeouts end."""
         self._service.advance(round(((hours * 60 + minutes) * 60 + seconds) * 1_000_000))
 
     @property

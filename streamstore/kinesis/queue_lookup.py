@@ -105,3 +105,11 @@ def of_stream(call: Call, stream: Stream) -> Mapping[str, StreamInfo]:
     from streamstore.queue import attach
 
     return attach.kept_of(call.store, stream.info.id)
+
+
+def advance(store: Store, us: int) -> None:
+    """Have that time pass for what all queues of a store have in flight."""
+    from streamstore.queue import attach, each
+
+    for info in attach.kept_of(store).values():
+        each.advance(attach.of(store, info), us)

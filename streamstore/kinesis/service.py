@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from streamstore import InvalidArgumentError, ReadOnlyError, Store, Stream, StreamStoreError, clock
-from streamstore.kinesis import errors
+from streamstore.kinesis import errors, queue_lookup
 from streamstore.kinesis.call import Call
 from streamstore.kinesis.delays import Delays
 from streamstore.kinesis.operations import OPERATIONS, Operation
@@ -58,8 +58,9 @@ class Service:
         return Caller(self.store.account, self.store.region)
 
     def advance(self, us: int) -> None:
-        """Have the service's time run ahead: iterators expire, subscriptions end."""
+        """Have the service's time run ahead: iterators expire, subscriptions end, visibility timeouts too."""
         self.clock_offset_us += us
+        queue_lookup.advance(self.store, us)
         if self._subscriptions is not None:
             self._subscriptions.wake_all()
 

@@ -82,6 +82,25 @@ def extend_dead(engine: Engine, receipts: Sequence[Receipt], visibility_us: Sequ
     return outcomes
 
 
+def advance(engine: Engine, us: int) -> None:
+    """What is in flight, delayed, or a dead letter that somebody has, is due that much sooner: a test's time passes."""
+    with engine.journal.lock:
+        engine.state()
+        engine.journal.refresh()
+        state = engine.journal.state
+        held = [(name, delivery.number, delivery.deadline_us) for name, delivery in state.live.items()]
+        letters = [(name, letter.number, letter.deadline_us) for name, letter in state.dead.items()]
+    for name, number, deadline_us in held:
+        _settle(engine, ((name, number),), _judge_live, _at("extend", deadline_us - us))
+    for name, number, deadline_us in letters:
+        _settle(engine, ((name, number),), _judge_dead, _at("extend_dead", deadline_us - us))
+    engine.wake()
+
+
+def _at(event: str, deadline_us: int) -> _Write:
+    return lambda names: events.other(event, events.pairs(names), deadline_us)
+
+
 def _until(event: str, visibility_us: int) -> _Write:
     return lambda names: events.other(event, events.pairs(names), clock.boot_us() + visibility_us)
 

@@ -288,6 +288,25 @@ def test_retention_takes_records_out_of_a_queue(store):
     assert (facts["dead"], facts["fresh"], facts["total_expired"]) == (0, 0, 3)
 
 
+def test_the_services_time_ends_visibility_timeouts(kinesis, queue, service):
+    """As tests move it on: records and dead letters are there again, and a receive that waits is woken."""
+    put(kinesis, b"a")
+    receive(kinesis, queue)
+    service.advance(900_000_000)
+    assert receive(kinesis, queue) == []
+    found = []
+    waiting = threading.Thread(target=lambda: found.extend(receive(kinesis, queue, WaitTimeSeconds=20)))
+    waiting.start()
+    service.advance(101_000_000)
+    waiting.join(15)
+    assert [(item["Data"], item["ReceiveCount"]) for item in found] == [(b"a", 2)]
+    service.advance(1_001_000_000)
+    assert bodies(receive(kinesis, queue, dead=True)) == [b"a"]
+    assert receive(kinesis, queue, dead=True) == []
+    service.advance(1_001_000_000)
+    assert bodies(receive(kinesis, queue, dead=True)) == [b"a"]
+
+
 # --- the same queue in Python -------------------------------------------------------------------------------------
 
 
