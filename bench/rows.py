@@ -174,6 +174,24 @@ HTTP = [
     Row("serve.idle", "http", "private memory (RssAnon) of the server, idle", "bytes", at_most(80_000_000)),
     Row("serve.volume", "http", "the same while records pass, peak", "bytes", at_most(200_000_000), 1000),
 ]
+PRODUCER = [
+    Row(
+        "producer.embedded",
+        "producer",
+        "Producer into an embedded stream, 4 shards",
+        "records/s",
+        at_least(500_000),
+    ),
+    Row(
+        "producer.server",
+        "producer",
+        "Producer through `streamstore serve`, 4 shards",
+        "records/s",
+        at_least(100_000),
+    ),
+    Row("aggregate", "producer", "records into aggregates; aws-kinesis-agg", bar=at_least(10)),
+    Row("deaggregate", "producer", "aggregates into user records; hashlib.md5 of the same bytes", bar=at_least(0.5)),
+]
 ROWS = {
     row.id: row
     for row in [
@@ -189,6 +207,7 @@ ROWS = {
         *SCALE,
         *WORK,
         *HTTP,
+        *PRODUCER,
         *QUEUES,
     ]
 }

@@ -1,6 +1,7 @@
 /* The table through which the _hot extension reaches the core, so that both use one copy of it. */
 #include "aggregate.h"
 #include "streamstore.h"
+#include "wait.h"
 
 static const ss_function_table table = {
     .version = SS_FUNCTIONS_VERSION,
@@ -13,6 +14,7 @@ static const ss_function_table table = {
     .ranges_route_keys = ss_ranges_route_keys,
     .ranges_hash = ss_ranges_hash,
     .aggregates = &ss_aggregate_functions,
+    .monotonic_us = ss_wait_monotonic_us,
 };
 
 const void *ss_functions(void)

@@ -455,7 +455,7 @@ const void *ss_functions(void);
 /* cffi: end */
 
 /* The layout of that table; the extension checks the version and size first. */
-#define SS_FUNCTIONS_VERSION 4
+#define SS_FUNCTIONS_VERSION 5
 typedef struct ss_aggregate_calls ss_aggregate_calls; /* aggregate.h */
 typedef struct {
     uint32_t version;
@@ -468,6 +468,7 @@ typedef struct {
     void (*ranges_route_keys)(const ss_ranges *, const uint8_t *const *, const size_t *, size_t, uint32_t *);
     ss_hash_key (*ranges_hash)(const void *, size_t);
     const ss_aggregate_calls *aggregates;
+    uint64_t (*monotonic_us)(void);
 } ss_function_table;
 
 #endif

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import subprocess
@@ -13,8 +14,8 @@ import time
 import pytest
 
 import streamstore
-from streamstore import errors
-from streamstore.producer import Knobs, Producer, RecordWriter
+from streamstore import errors, native
+from streamstore.producer import Knobs, Producer, RecordWriter, UserRecordFuture
 
 LONG = 60_000  # longer than any test: what happens meanwhile happens for another reason
 
@@ -459,3 +460,40 @@ def test_a_file_whose_lines_are_records(store):
         with pytest.raises(errors.UserRecordFailedError, match="StreamNotFoundError"):
             failing.flush()
         failing.close()
+
+
+def test_nothing_of_a_settled_record_is_kept(store):
+    """Futures that were given up, with callbacks and causes that refer back to them, are collected once let go of."""
+    stream = store.create_stream("s")
+    with Producer(stream, record_max_buffered_time=LONG) as producer:
+        store.delete_stream("s")
+        for _ in range(20):
+            future = producer.put_record(b"x" * 1_000, "k")
+            future.add_done_callback(lambda each, own=future: own)
+        producer.flush()
+        assert future.exception().code == "StreamNotFoundError"
+        assert future._data is None
+        del future
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, UserRecordFuture)] == []
+
+
+def test_what_c_is_handed_is_checked(store):
+    """The classes beneath the producer refuse what is none of theirs, and are made by nobody else."""
+    with pytest.raises(TypeError, match="subclass of UserPut"):
+        native.Intake(object, None, lambda: None, 0, 1, 1, 1)
+    with pytest.raises(TypeError, match="must hold UserPut, not <class 'int'>"):
+        native.settle([5], None)
+    with pytest.raises(TypeError, match="must be a list"):
+        native.settle((), None)
+    for kind in (native.UserPut, UserRecordFuture):
+        with pytest.raises(TypeError):
+            kind()
+    with Producer(store.create_stream("s")) as producer:
+        future = producer.put_record(b"1", "k")
+        producer.flush()
+        with pytest.raises(AttributeError):
+            del future._tries
+        bundler = native.Bundler(None, 100, 1, 1 << 20)
+        with pytest.raises(ValueError, match="is settled"):
+            bundler.bundle([future])

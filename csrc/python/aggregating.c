@@ -11,11 +11,12 @@
 #include "arguments.h"
 #include "core_calls.h"
 #include "hash_key.h"
+#include "user_put.h"
 
 /* Below this, releasing the GIL costs more than it gives. */
 #define RELEASE_SIZE 16384
 
-enum { ENTRIES, RANGES, RANGE_COUNT, SIZE_MAX_, COUNT_MAX, RECORD_SIZE_MAX, ITEMS_MAX, ARGUMENTS };
+enum { ENTRIES, RANGES, RANGE_COUNT, SIZE_MAX_, COUNT_MAX, RECORD_SIZE_MAX, ARGUMENTS };
 
 /* One Kinesis record to be: places [begin, begin + plan.count) of the grouped entries. */
 typedef struct {
@@ -29,7 +30,7 @@ typedef struct {
     ss_hot_state *state;
     const ss_ranges *ranges; /* NULL: all in one */
     size_t range_count, count, size_max, count_max;
-    uint64_t record_size_max, items_max;
+    uint64_t record_size_max;
     PyObject *tuple, *kept;
     uint8_t *block; /* all arrays below, of a place an entry unless said otherwise */
     ss_entry *entries, *grouped;
@@ -78,8 +79,7 @@ static int take_arguments(aggregation *a, PyObject *const *values)
         ss_arguments_u64(values[RANGE_COUNT], "range_count", UINT32_MAX, &range_count) < 0 ||
         ss_arguments_u64(values[SIZE_MAX_], "size_max", SS_AGGREGATE_SIZE_MAX, &size_max) < 0 ||
         ss_arguments_u64(values[COUNT_MAX], "count_max", UINT64_MAX, &count_max) < 0 ||
-        ss_arguments_u64(values[RECORD_SIZE_MAX], "record_size_max", SIZE_MAX / 4, &a->record_size_max) < 0 ||
-        ss_arguments_u64(values[ITEMS_MAX], "items_max", PY_SSIZE_T_MAX, &a->items_max) < 0)
+        ss_arguments_u64(values[RECORD_SIZE_MAX], "record_size_max", SIZE_MAX / 4, &a->record_size_max) < 0)
         return -1;
     a->ranges = ranges;
     a->range_count = ranges == NULL ? 1 : (size_t)range_count;
@@ -98,14 +98,22 @@ static int take_arguments(aggregation *a, PyObject *const *values)
     return 0;
 }
 
+/* The parts of what was given at a place: a UserPut, or an entry as put_records takes it. */
+static int parts_at(aggregation *a, Py_ssize_t place, const ss_arguments_rules *rules, ss_arguments_parts *parts)
+{
+    PyObject *given = PyTuple_GetItem(a->tuple, place);
+    if (PyObject_TypeCheck(given, a->state->user_put_type))
+        return ss_user_put_parts(given, parts);
+    return ss_arguments_split(rules, given, 3, &a->kept, parts);
+}
+
 static int take_entries(aggregation *a)
 {
     ss_arguments_rules rules = {a->state, 0, a->record_size_max, 1};
     for (size_t i = 0; i < a->count; i++) {
         ss_arguments_parts parts;
         rules.index = (Py_ssize_t)i;
-        if (ss_arguments_split(&rules, PyTuple_GetItem(a->tuple, rules.index), (Py_ssize_t)a->items_max, &a->kept,
-                               &parts) < 0 ||
+        if (parts_at(a, rules.index, &rules, &parts) < 0 ||
             ss_arguments_entry(&rules, &parts, &a->kept, &a->entries[i]) < 0)
             return -1;
         if (a->entries[i].key_size < 0) {
@@ -201,19 +209,23 @@ static int write_all(aggregation *a)
 static PyObject *raw_item(const aggregation *a, const bundle *own, PyObject *items)
 {
     const ss_entry *entry = &a->grouped[own->begin];
-    PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin]);
-    PyObject *data = PySequence_GetItem(given, 0), *key = PySequence_GetItem(given, 1), *hash_key;
-    if (data != NULL && !PyBytes_CheckExact(data)) {
-        Py_DECREF(data);
+    PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin]), *data = NULL, *hash_key;
+    if (PyObject_TypeCheck(given, a->state->user_put_type))
+        data = ((const ss_user_put *)given)->data;
+    else if (PyTuple_Check(given))
+        data = PyTuple_GetItem(given, 0);
+    if (data != NULL && PyBytes_CheckExact(data))
+        Py_INCREF(data);
+    else
         data = PyBytes_FromStringAndSize((const char *)entry->data, (Py_ssize_t)entry->data_size);
-    }
     if (entry->hash_key_present) {
         hash_key = ss_hash_key_number(entry->hash_key_hi, entry->hash_key_lo);
     } else {
         Py_INCREF(Py_None);
         hash_key = Py_None;
     }
-    return Py_BuildValue("(NNNkN)", data, key, hash_key, (unsigned long)own->range, items);
+    return Py_BuildValue("(Ns#NkN)", data, (const char *)entry->key, (Py_ssize_t)entry->key_size, hash_key,
+                         (unsigned long)own->range, items);
 }
 
 /* The outer key is `a`, which says nothing; the hash is the first record's, and always there. */

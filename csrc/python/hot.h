@@ -30,6 +30,8 @@ typedef struct {
     PyTypeObject *put_results_type;
     PyTypeObject *target_type;
     PyTypeObject *user_record_type;
+    PyTypeObject *user_put_type;
+    PyTypeObject *intake_type;
     struct ss_record_object *free_records; /* dead Records kept for reuse, linked through their first field */
     size_t free_record_count;
     ss_record *spare_frames; /* the array of decoded frames of the last read, for the next one */

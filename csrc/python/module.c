@@ -7,6 +7,7 @@
 #include "deaggregating.h"
 #include "getter.h"
 #include "hot.h"
+#include "intake.h"
 #include "make_record.h"
 #include "put_result.h"
 #include "put_results.h"
@@ -15,6 +16,7 @@
 #include "sealed_record.h"
 #include "sequence.h"
 #include "target.h"
+#include "user_put.h"
 #include "user_record.h"
 
 static void replace(PyObject **slot, PyObject *value)
@@ -131,9 +133,12 @@ static PyMethodDef methods[] = {
                "parts.")},
     {"aggregate", SS_HOT_FASTCALL(ss_aggregating), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
-         "aggregate($module, entries, ranges, range_count, size_max, count_max, record_size_max, "
-         "items_max)\n--\n\n[(data, "
+         "aggregate($module, entries, ranges, range_count, size_max, count_max, record_size_max)\n"
+         "--\n\n[(data, "
          "partition_key, explicit_hash_key, range, entries)]: one a Kinesis record, in the order of the ranges.")},
+    {"settle", SS_HOT_FASTCALL(ss_user_put_settle), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("settle($module, puts, outcome)\n--\n\nGive a list of UserPut their outcome: (bytes of data, tries "
+               "before, those with callbacks or None).")},
     {"deaggregate", ss_deaggregating_bytes, METH_O,
      PyDoc_STR("deaggregate($module, data, /)\n--\n\nThe UserRecords in an aggregate; anything else is one of its "
                "own.")},
@@ -192,7 +197,9 @@ static int hot_exec(PyObject *module)
         add_type(module, &ss_put_result_spec, &state->put_result_type) < 0 ||
         add_type(module, &ss_put_results_spec, &state->put_results_type) < 0 ||
         add_type(module, &ss_target_spec, &state->target_type) < 0 ||
-        add_type(module, &ss_user_record_spec, &state->user_record_type) < 0)
+        add_type(module, &ss_user_record_spec, &state->user_record_type) < 0 ||
+        add_type(module, &ss_user_put_spec, &state->user_put_type) < 0 ||
+        add_type(module, &ss_intake_spec, &state->intake_type) < 0)
         return -1;
     return register_sequence(state->put_results_type);
 }
@@ -212,6 +219,8 @@ static int hot_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->put_results_type);
     Py_VISIT(state->target_type);
     Py_VISIT(state->user_record_type);
+    Py_VISIT(state->user_put_type);
+    Py_VISIT(state->intake_type);
     return 0;
 }
 
@@ -232,6 +241,8 @@ static int hot_clear(PyObject *module)
     Py_CLEAR(state->put_results_type);
     Py_CLEAR(state->target_type);
     Py_CLEAR(state->user_record_type);
+    Py_CLEAR(state->user_put_type);
+    Py_CLEAR(state->intake_type);
     ss_record_object_forget(state);
     ss_reader_forget(state);
     return 0;

@@ -25,6 +25,7 @@ GROUP_TITLES = {
     "scale": "Many streams, many shards",
     "work": "The queue",
     "http": "The Kinesis API, over HTTP and through boto3",
+    "producer": "The producer",
     "queues": "For information: other embedded stores and queues",
 }
 MEANINGS = """\

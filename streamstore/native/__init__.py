@@ -23,8 +23,11 @@ from streamstore.native.aggregates import (
     RECORD_SIZE_MAX,
     Bundle,
     Bundler,
+    Intake,
+    UserPut,
     UserRecord,
     deaggregate,
+    settle,
     user_records,
 )
 from streamstore.native.attachment import Attachment
@@ -45,6 +48,9 @@ __all__ = [
     "RECORD_SIZE_MAX",
     "Bundle",
     "Bundler",
+    "Intake",
+    "UserPut",
+    "settle",
     "UserRecord",
     "deaggregate",
     "user_records",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streamstore._core import ffi
-from streamstore._hot import Record, UserRecord, aggregate, deaggregate, deaggregate_records
+from streamstore._hot import Intake, Record, UserPut, UserRecord, aggregate, deaggregate, deaggregate_records, settle
 from streamstore.native.entries import range_table
 from streamstore.values import HashRange
 
@@ -29,9 +29,9 @@ class Bundler:
         self.count = len(ranges) if ranges else 1
         self._limits = (size_max, min(count_max, ANY_ITEMS), record_size_max)
 
-    def bundle(self, entries: Iterable[Any], items_max: int = 3) -> list[Bundle]:
-        """Bundles in the order of the ranges, and in each range of the entries, each of 2 to `items_max` items."""
-        return aggregate(entries, self._address, self.count, *self._limits, items_max)
+    def bundle(self, entries: Iterable[Any]) -> list[Bundle]:
+        """Bundles in the order of the ranges, and in each range of the entries: as for put_records, or UserPuts."""
+        return aggregate(entries, self._address, self.count, *self._limits)
 
 
 def user_records(records: list[Record], rule: str, owned: HashRange) -> tuple[list[Record], int]:
@@ -39,4 +39,15 @@ def user_records(records: list[Record], rule: str, owned: HashRange) -> tuple[li
     return deaggregate_records(records, RULES[rule], owned.start, owned.end)
 
 
-__all__ = ["ANY_ITEMS", "RECORD_SIZE_MAX", "Bundle", "Bundler", "UserRecord", "deaggregate", "user_records"]
+__all__ = [
+    "ANY_ITEMS",
+    "RECORD_SIZE_MAX",
+    "Bundle",
+    "Bundler",
+    "Intake",
+    "UserPut",
+    "UserRecord",
+    "deaggregate",
+    "settle",
+    "user_records",
+]

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from streamstore import UserRecordFailedError
+from streamstore import UserRecordFailedError, native
 
 if TYPE_CHECKING:
     from streamstore.producer.inbox import Inbox
@@ -58,22 +58,18 @@ class Failed(NamedTuple):
     cause: BaseException | None = None
 
 
-class UserRecordFuture:
+class UserRecordFuture(native.UserPut):
     """The future of one user record. Any thread; made by Producer.put_record.
 
     `result` and `exception` wait, `await` gives what `result` would.
     """
 
-    _part: int
+    __slots__ = ()
 
-    __slots__ = ("_arrived", "_callbacks", "_inbox", "_outcome", "_part", "_tries")
-
-    def __init__(self, inbox: Inbox, arrived: float) -> None:
-        self._inbox = inbox
-        self._arrived = arrived
-        self._outcome: Done | Failed | None = None
-        self._tries: list[Try] | None = None
-        self._callbacks: list[Callable[[UserRecordFuture], Any]] | None = None
+    @property
+    def _inbox(self) -> Inbox:
+        inbox: Inbox = self._home
+        return inbox
 
     def __repr__(self) -> str:
         outcome = self._outcome

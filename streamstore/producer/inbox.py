@@ -6,40 +6,30 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from streamstore import BackPressureError, ClosedError, ForkedError
-
-if TYPE_CHECKING:
-    from streamstore.producer.future import UserRecordFuture
-
-Entry = tuple[bytes, str, "int | None", "UserRecordFuture"]
-"""A user record on its way: data, partition key, explicit hash key, its future."""
-
-NEVER = 1 << 62
+from streamstore import BackPressureError, ClosedError, ForkedError, native
 
 
 class Inbox:
-    """The border between callers and the sender. Fields are read and changed under `lock`."""
+    """The border between callers and the sender. What is put goes into the intake; the rest is under `lock`."""
 
-    __slots__ = (
-        "bytes", "bytes_max", "bytes_out", "closed", "entries", "flush", "flushers", "forked", "lock", "log",
-        "records_max", "records_out", "settled", "settled_until", "waiters", "wake_at", "work",
-    )  # fmt: skip
+    __slots__ = ("flush", "flushers", "forked", "intake", "lock", "log", "settled", "settled_until", "waiters", "work")
 
-    def __init__(self, records_max: int, bytes_max: int, wake_at: int) -> None:
+    def __init__(
+        self, future_type: type[native.UserPut], records_max: int, bytes_max: int, record_size_max: int
+    ) -> None:
         self.forked = False
         self.make_locks()
         self.log = logging.getLogger("streamstore.producer")
-        self.entries: list[Entry] = []
-        self.bytes = 0  # of data in `entries`
-        self.wake_at = wake_at  # the sender is woken when there are so many; NEVER once it was
-        self.records_out = self.bytes_out = 0  # put, and not settled
-        self.records_max, self.bytes_max = records_max, bytes_max
-        self.closed = False
+        self.intake = native.Intake(future_type, self, self.wake, 0, records_max, bytes_max, record_size_max)
         self.flush = False  # everything is to go now
         self.flushers = 0  # of those that wait below, who wait for a flush
         self.settled_until = 0.0  # all that was put before is settled, as of the last look (while there are flushers)
+
+    def wake(self) -> None:
+        """The sender has something to look at."""
+        with self.lock:
+            self.work.notify()
 
     def make_locks(self) -> None:
         """Locks that nobody holds: at first, and in a forked child."""
@@ -53,20 +43,20 @@ class Inbox:
 
         Raises ClosedError, ForkedError, BackPressureError.
         """
-        if not self.closed:
-            self.work.notify()
-        if not self._wait(lambda: self.closed or not self.is_full(), timeout):
+        intake = self.intake
+        if not self._wait(lambda: intake.closed or not self.is_full(), timeout):
             raise BackPressureError(
-                f"{self.records_out} user records of {self.bytes_out} bytes are outstanding, as many as may be"
+                f"{intake.records_out} user records of {intake.bytes_out} bytes are outstanding, as many as may be"
             )
         if self.forked:
             raise ForkedError("this producer belongs to the parent process: make one here")
-        if self.closed:
+        if intake.closed:
             raise ClosedError("the producer is closed")
 
     def is_full(self) -> bool:
         """Are as many outstanding as may be?"""
-        return self.records_out >= self.records_max or self.bytes_out >= self.bytes_max
+        intake = self.intake
+        return intake.records_out >= intake.records_max or intake.bytes_out >= intake.bytes_max
 
     def wait_for(self, said: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `said()`, which is asked after each settling; False where `timeout` seconds passed first."""
@@ -94,14 +84,13 @@ class Inbox:
             self.settled_until = 0.0
             self.work.notify()
             try:
-                return self._wait(lambda: not self.records_out or self.settled_until > until, timeout)
+                return self._wait(lambda: not self.intake.records_out or self.settled_until > until, timeout)
             finally:
                 self.flushers -= 1
 
     def forget(self, records: int, size: int) -> None:
         """So many are outstanding no more; whoever waits looks again."""
         with self.lock:
-            self.records_out -= records
-            self.bytes_out -= size
+            self.intake.forget(records, size)
             if self.waiters:
                 self.settled.notify_all()

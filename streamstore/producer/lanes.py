@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from streamstore.producer.inbox import Entry
+from streamstore.producer.future import UserRecordFuture
 from streamstore.producer.knobs import Knobs
 from streamstore.producer.limiter import Limiter
 from streamstore.producer.parcel import Parcel
@@ -49,7 +49,7 @@ class Lanes:
     def first_arrival(self) -> float:
         """When the oldest user record that waits here was put."""
         items = (item for lane in self._lanes.values() for parcel in lane for item in parcel.items)
-        return min((item[3]._arrived for item in items), default=math.inf)
+        return min((item._arrived for item in items), default=math.inf)
 
     def is_held(self) -> bool:
         """Does every parcel wait for a request that is under way?"""
@@ -112,7 +112,7 @@ class Lanes:
                 self._count(found[-1], -1)
         return found
 
-    def empty(self) -> list[Entry]:
+    def empty(self) -> list[UserRecordFuture]:
         """Take everything out again, as user records in the order of each lane."""
         items = [item for lane in self._lanes.values() for parcel in lane for item in parcel.items]
         self._lanes.clear()

@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from streamstore.producer.future import UserRecordFuture
-from streamstore.producer.inbox import Entry
 from streamstore.values import HashRange
 
 
@@ -38,7 +37,11 @@ class Parcel:
     __slots__ = ("data", "due", "expires", "explicit_hash_key", "items", "partition_key", "shard_id", "slot")
 
     def __init__(
-        self, bundle: tuple[bytes, str, int | None, int, list[Entry]], shard_id: str, due: float, expires: float
+        self,
+        bundle: tuple[bytes, str, int | None, int, list[UserRecordFuture]],
+        shard_id: str,
+        due: float,
+        expires: float,
     ) -> None:
         self.data, self.partition_key, self.explicit_hash_key, self.slot, self.items = bundle
         self.shard_id = shard_id
@@ -48,11 +51,6 @@ class Parcel:
     def size(self) -> int:
         """Bytes of data and key, as the service counts them."""
         return len(self.data) + len(self.partition_key.encode())
-
-    @property
-    def futures(self) -> list[UserRecordFuture]:
-        """Those of its user records."""
-        return [item[3] for item in self.items]
 
 
 class ShardMap(NamedTuple):

@@ -18,7 +18,7 @@ from streamstore import (
 )
 from streamstore.producer.embedded import EmbeddedTarget
 from streamstore.producer.future import UserRecordFuture
-from streamstore.producer.inbox import NEVER, Inbox
+from streamstore.producer.inbox import Inbox
 from streamstore.producer.knobs import Knobs
 from streamstore.producer.metrics import WINDOW_MAX_S, Metrics, Statistic
 from streamstore.producer.parcel import Target
@@ -66,11 +66,12 @@ class Producer:
             raise
         self._size_max = min(shards.record_size_max, limits.RECORD_SIZE_MAX)
         self._metrics = Metrics()
-        self._inbox = inbox = Inbox(self.knobs.max_outstanding_records, self.knobs.max_outstanding_bytes, 1)
+        bounds = (self.knobs.max_outstanding_records, self.knobs.max_outstanding_bytes)
+        self._inbox = inbox = Inbox(UserRecordFuture, *bounds, self._size_max)
+        self._put = inbox.intake.put
         sender = Sender(self._target, shards, self.knobs, inbox, Settling(inbox, self._metrics))
         # Also when it is forgotten, and at the end of the program: nothing that was put is lost in silence.
         self._end = weakref.finalize(self, _end, inbox, sender, self._target)
-        self._received = 0
         native.watch_fork(self)
 
     def __repr__(self) -> str:
@@ -78,7 +79,7 @@ class Producer:
 
     def _after_fork(self) -> None:
         self._inbox.make_locks()
-        self._inbox.forked = self._inbox.closed = True
+        self._inbox.forked = self._inbox.intake.closed = True
         self._end.detach()
 
     # --- putting ----------------------------------------------------------------------------------------------------
@@ -98,32 +99,24 @@ class Producer:
         2**128 - 1. Raises InvalidTypeError, InvalidArgumentError, RecordTooLargeError, ClosedError, ForkedError; of
         such a record nothing is kept.
         """
-        if type(data) is not bytes:
-            data = _as_bytes(data)
-        if type(partition_key) is not str or not 0 < len(partition_key) <= 256 or not partition_key.isascii():
-            _check_key(partition_key)
+        future: UserRecordFuture | None = self._put(data, partition_key, explicit_hash_key)
+        return self._put_slowly(data, partition_key, explicit_hash_key, timeout) if future is None else future
+
+    def _put_slowly(
+        self, data: Any, partition_key: Any, explicit_hash_key: Any, timeout: float | None
+    ) -> UserRecordFuture:
+        """The way of what is unusual, wrong, or has to wait."""
+        data = _as_bytes(data)
+        _check_key(partition_key)
         if explicit_hash_key is not None:
             _check_hash_key(explicit_hash_key)
-        size = len(data)
-        if size + len(partition_key) > self._size_max - 1024:
-            self._check_size(data, partition_key)
-        inbox = self._inbox
-        future = UserRecordFuture(inbox, monotonic())
-        with inbox.lock:
-            if inbox.closed or inbox.records_out >= inbox.records_max or inbox.bytes_out >= inbox.bytes_max:
-                inbox.make_room(timeout)
-            entries = inbox.entries
-            entries.append((data, partition_key, explicit_hash_key, future))
-            inbox.records_out += 1
-            inbox.bytes_out += size
-            inbox.bytes += size
-            if inbox.bytes >= inbox.wake_at:
-                inbox.wake_at = NEVER
-                inbox.work.notify()
-            elif len(entries) == 1:
-                inbox.work.notify()
-            self._received += 1
-        return future
+        self._check_size(data, partition_key)
+        while True:
+            with self._inbox.lock:
+                self._inbox.make_room(timeout)
+            future: UserRecordFuture | None = self._inbox.intake.put_checked(data, partition_key, explicit_hash_key)
+            if future is not None:  # else somebody else was faster
+                return future
 
     def put_records(self, entries: Iterable[Any], *, timeout: float | None = None) -> list[UserRecordFuture]:
         """Take many: tuples (data, partition_key[, explicit_hash_key]). A future for each, in order.
@@ -182,17 +175,17 @@ class Producer:
     @property
     def closed(self) -> bool:
         """Was `close` called?"""
-        return self._inbox.closed
+        return self._inbox.intake.closed
 
     @property
     def outstanding_records(self) -> int:
         """User records that were put and are neither stored nor given up."""
-        return self._inbox.records_out
+        return self._inbox.intake.records_out
 
     @property
     def outstanding_bytes(self) -> int:
         """Their data, in bytes."""
-        return self._inbox.bytes_out
+        return self._inbox.intake.bytes_out
 
     def metrics(self, seconds: int | None = None) -> dict[str, list[Statistic]]:
         """The KPL's metrics by their names; of the last `seconds` (1 to 60), or of the producer's life.
@@ -203,7 +196,10 @@ class Producer:
         if seconds is not None and (type(seconds) is not int or not 1 <= seconds <= WINDOW_MAX_S):
             raise InvalidArgumentError(f"seconds is an int from 1 to {WINDOW_MAX_S}, or None, not {seconds!r}")
         found = self._metrics.read(seconds)
-        for name, value in (("UserRecordsReceived", self._received), ("UserRecordsPending", self.outstanding_records)):
+        for name, value in (
+            ("UserRecordsReceived", self._inbox.intake.received),
+            ("UserRecordsPending", self.outstanding_records),
+        ):
             found[name] = [Statistic(name, "", 1, value, value, value)]
         return found
 
@@ -228,7 +224,7 @@ def _target(target: Any, stream: str | None, knobs: Knobs, options: dict[str, An
 
 def _end(inbox: Inbox, sender: Sender, target: Target) -> None:
     with inbox.lock:
-        inbox.closed = inbox.flush = True
+        inbox.intake.closed = inbox.flush = True
         inbox.work.notify()
         inbox.settled.notify_all()
     sender.join()

@@ -15,15 +15,14 @@ from typing import NamedTuple
 
 from streamstore import native, routing
 from streamstore.producer.couriers import Couriers
-from streamstore.producer.future import Try
-from streamstore.producer.inbox import NEVER, Entry, Inbox
+from streamstore.producer.future import Try, UserRecordFuture
+from streamstore.producer.inbox import Inbox
 from streamstore.producer.knobs import Knobs
 from streamstore.producer.lanes import Lanes
 from streamstore.producer.parcel import Answer, Kind, Parcel, ShardMap, Target
 from streamstore.producer.settling import Settling
 from streamstore.values import HashRange
 
-ITEMS_MAX = 4  # of an entry: the future is the fourth
 LIMITER_TICK_S = 0.025
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.05, 1.0
 LOOK_MIN_S, LOOK_MAX_S, LOOK_FACTOR = 0.1, 30.0, 1.5
@@ -46,10 +45,10 @@ class Sender:
         self._couriers = Couriers(1 if target.is_local else knobs.max_connections, f"streamstore-put-{target.name}")
         self._answered: deque[_Answered | ShardMap | Exception] = deque()  # by couriers, under the inbox's lock
         self._in_flight: dict[int, Sequence[Parcel]] = {}
-        self._left: list[Entry] = []  # user records that wait for others to fill an aggregate
+        self._left: list[UserRecordFuture] = []  # user records that wait for others to fill an aggregate
         self._left_due = math.inf
-        self._taken: list[Entry] = []  # by the round that is under way
-        self._retries: list[tuple[float, list[Entry]]] = []
+        self._taken: list[UserRecordFuture] = []  # by the round that is under way
+        self._retries: list[tuple[float, list[UserRecordFuture]]] = []
         self._strayed: list[tuple[Parcel, Answer, Try]] = []
         self._hold_until = self._tick_at = 0.0
         self._failures = 0
@@ -58,7 +57,7 @@ class Sender:
         self._look_at = 0.0
         self._look_wait = LOOK_MIN_S
         self._take_map(shards)
-        inbox.wake_at = self._wake_at
+        inbox.intake.take(self._wake_at)  # nobody has it yet
         self._thread = threading.Thread(target=self._run, name=f"streamstore-producer-{target.name}", daemon=True)
         self._thread.start()
 
@@ -70,49 +69,56 @@ class Sender:
 
     def _run(self) -> None:
         try:
-            while (found := self._sleep()) is not None:
-                self._taken, answered, flush = found
-                self._round(self._taken, answered, flush)
-                self._taken = []
-                if self._inbox.flushers:
-                    self._tell_flushers()
+            while self._step():
+                continue
             self._couriers.stop()
         except Exception as error:  # a mistake of ours: whatever it is, nobody is to wait for ever
             self._inbox.log.exception("the producer of %s ends", self._target.name)
             self._collapse(error)
 
+    def _step(self) -> bool:
+        """One round, once there is something to do; False at the end. Nothing of it is held in the sleep after it."""
+        found = self._sleep()
+        if found is None:
+            return False
+        self._taken, answered, flush = found
+        self._round(self._taken, answered, flush)
+        self._taken = []
+        if self._inbox.flushers:
+            self._tell_flushers()
+        return True
+
     def _collapse(self, error: Exception) -> None:
         """Take nothing any more, and give up all that is outstanding."""
         inbox = self._inbox
         with inbox.lock:
-            inbox.closed = True
-            items = self._taken + inbox.entries + self._left + self._lanes.empty()
-            inbox.entries = []
+            inbox.intake.closed = True
+            items = self._taken + inbox.intake.take(0) + self._left + self._lanes.empty()
         items += [item for _, retried in self._retries for item in retried]
         items += [item for parcels in self._in_flight.values() for item in _items(parcels)]
         items += [item for parcel, *_ in self._strayed for item in parcel.items]
-        open_ = {id(item[3]): item for item in items if not item[3].done()}
+        open_ = {id(item): item for item in items if not item.done()}
         now = monotonic()
         self._settling.fail(list(open_.values()), Try(now, now, "InternalError", repr(error)), error)
 
-    def _sleep(self) -> tuple[list[Entry], list[_Answered | ShardMap | Exception], bool] | None:
+    def _sleep(self) -> tuple[list[UserRecordFuture], list[_Answered | ShardMap | Exception], bool] | None:
         """Wait for something to do. The entries that are to be looked at now, what came back, whether all is to go."""
         inbox = self._inbox
         with inbox.lock:
             while True:
                 now = monotonic()
-                if inbox.closed and not inbox.records_out:
+                intake = inbox.intake
+                if intake.closed and not intake.records_out:
                     return None
-                due = inbox.entries[0][3]._arrived + self._knobs.buffered_s if inbox.entries else math.inf
-                take = due <= now or inbox.flush or inbox.wake_at == NEVER
+                due = intake.entries[0]._arrived + self._knobs.buffered_s if intake.entries else math.inf
+                take = due <= now or inbox.flush or intake.wake_at < 0
                 wake = min(due, self._next(now))
                 if take or self._answered or wake <= now:
                     break
                 inbox.work.wait(None if wake == math.inf else wake - now)
-            entries: list[Entry] = []
+            entries: list[UserRecordFuture] = []
             if take:
-                entries, inbox.entries = inbox.entries, entries
-                inbox.bytes, inbox.wake_at = 0, self._wake_at
+                entries = intake.take(self._wake_at)
             answered = list(self._answered)
             self._answered.clear()
             flush, inbox.flush = inbox.flush, False
@@ -137,19 +143,20 @@ class Sender:
 
     def _tell_flushers(self) -> None:
         inbox = self._inbox
-        arrivals = [item[3]._arrived for item in self._left]
-        arrivals += [items[0][3]._arrived for _, items in self._retries]
-        arrivals += [each[3]._arrived for parcels in self._in_flight.values() for each in _items(parcels)]
-        arrivals += [each[3]._arrived for parcel, *_ in self._strayed for each in parcel.items]
+        arrivals = [item._arrived for item in self._left]
+        arrivals += [items[0]._arrived for _, items in self._retries]
+        arrivals += [each._arrived for parcels in self._in_flight.values() for each in _items(parcels)]
+        arrivals += [each._arrived for parcel, *_ in self._strayed for each in parcel.items]
         with inbox.lock:
-            if inbox.entries:
-                arrivals.append(inbox.entries[0][3]._arrived)
+            arrivals += [item._arrived for item in inbox.intake.entries[:1]]
             inbox.settled_until = min([*arrivals, self._lanes.first_arrival()])
             inbox.settled.notify_all()
 
     # --- one round --------------------------------------------------------------------------------------------------
 
-    def _round(self, entries: list[Entry], answered: Sequence[_Answered | ShardMap | Exception], flush: bool) -> None:
+    def _round(
+        self, entries: list[UserRecordFuture], answered: Sequence[_Answered | ShardMap | Exception], flush: bool
+    ) -> None:
         for each in answered:
             if isinstance(each, _Answered):
                 self._in_flight.pop(id(each.parcels))
@@ -169,15 +176,15 @@ class Sender:
             self._lanes.hurry()
         self._send(now)
 
-    def _bundle(self, items: list[Entry], flush: bool, now: float) -> None:
+    def _bundle(self, items: list[UserRecordFuture], flush: bool, now: float) -> None:
         """Make parcels; the last of each shard waits for more, unless it is time for it."""
         knobs = self._knobs
         self._left, self._left_due = [], math.inf
         aggregated = self._bundler is not self._raw
-        bundles = self._bundler.bundle(items, ITEMS_MAX)
+        bundles = self._bundler.bundle(items)
         for place, bundle in enumerate(bundles):
             slot, members = bundle[3], bundle[4]
-            first = members[0][3]
+            first = members[0]
             due = first._arrived + knobs.buffered_s
             urgent = flush or first._tries is not None
             full = place + 1 < len(bundles) and bundles[place + 1][3] == slot
@@ -254,7 +261,7 @@ class Sender:
         """Let the user records of a parcel go in again, by themselves: bundled anew, by the map there is then."""
         now = monotonic()
         for item in parcel.items:
-            item[3].note(tried)
+            item.note(tried)
         self._settling.tried(len(parcel.items), tried)
         items = self._alive(parcel.items, now)
         wait = 0.0 if at_once and self._failures < 2 else self._knobs.buffered_s / 2
@@ -268,14 +275,14 @@ class Sender:
         elif items:
             self._retries.append((now + wait, items))
 
-    def _alive(self, items: Sequence[Entry], now: float) -> list[Entry]:
+    def _alive(self, items: Sequence[UserRecordFuture], now: float) -> list[UserRecordFuture]:
         """Those whose time has not passed; the others are given up."""
-        late = [item for item in items if item[3]._arrived + self._knobs.ttl_s <= now]
+        late = [item for item in items if item._arrived + self._knobs.ttl_s <= now]
         if not late:
             return list(items)
         expired = Try(now, now, "Expired", f"it was not stored within record_ttl ({self._knobs.record_ttl} ms)")
         self._settling.fail(late, expired, None)
-        return [item for item in items if item[3]._arrived + self._knobs.ttl_s > now]
+        return [item for item in items if item._arrived + self._knobs.ttl_s > now]
 
     def _give_up_expired(self, now: float) -> None:
         for parcel in self._lanes.expired(now):
@@ -299,7 +306,7 @@ class Sender:
         if knobs.aggregation_enabled and not shards.is_auto and not self._is_stale:
             self._bundler = native.Bundler(shards.ranges, size_max, knobs.aggregation_max_count, native.RECORD_SIZE_MAX)
         # So much that on average every shard has an aggregate full; a part of what may be outstanding at most.
-        self._wake_at = max(1, min(knobs.aggregation_max_size * len(shards.ranges), self._inbox.bytes_max // 4))
+        self._wake_at = max(1, min(knobs.aggregation_max_size * len(shards.ranges), self._inbox.intake.bytes_max // 4))
 
     def _map_is_stale(self) -> None:
         """Aggregate no more until it is known which shards there are."""
@@ -350,11 +357,15 @@ class Sender:
 
 def _belongs(parcel: Parcel, owned: HashRange) -> bool:
     """Are all of its user records those of that range?"""
-    hashes = [item[2] if item[2] is not None else routing.hash_key(item[1]) for item in parcel.items]
-    return all(owned.start <= each <= owned.end for each in hashes)
+    for item in parcel.items:
+        explicit = item._explicit_hash_key
+        place = routing.hash_key(item._partition_key) if explicit is None else explicit
+        if not owned.start <= place <= owned.end:
+            return False
+    return True
 
 
-def _items(parcels: Sequence[Parcel]) -> list[Entry]:
+def _items(parcels: Sequence[Parcel]) -> list[UserRecordFuture]:
     return [item for parcel in parcels for item in parcel.items]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamstore import native
 from streamstore.producer.future import Done, Failed, Try, UserRecordFuture
-from streamstore.producer.inbox import Entry, Inbox
+from streamstore.producer.inbox import Inbox
 from streamstore.producer.metrics import Metrics
 from streamstore.producer.parcel import Answer, Parcel
 
@@ -24,7 +25,7 @@ class Settling:
         for parcel in parcels:
             count = len(parcel.items)
             users += count
-            longest, shortest = now - parcel.items[0][3]._arrived, now - parcel.items[-1][3]._arrived
+            longest, shortest = now - parcel.items[0]._arrived, now - parcel.items[-1]._arrived
             sum_ms = (longest + shortest) * 500 * count
             add("BufferingTime", sum_ms, count=count, low=shortest * 1000, high=longest * 1000)
             add("UserRecordsPerKinesisRecord", count)
@@ -40,18 +41,11 @@ class Settling:
         waited_for: list[UserRecordFuture] = []
         records = size = retries = 0
         for parcel, answer in stored:
-            done = Done(answer.shard_id, answer.sequence_number, tried)
-            own = 0
-            for part, (data, _, _, future) in enumerate(parcel.items):
-                future._part = part
-                future._outcome = done
-                own += len(data)
-                if future._callbacks is not None:
-                    waited_for.append(future)
-                if future._tries is not None:
-                    retries += len(future._tries)
+            own, tries, listeners = native.settle(parcel.items, Done(answer.shard_id, answer.sequence_number, tried))
             records += len(parcel.items)
             size += own
+            retries += tries
+            waited_for += listeners or ()
             for dimension in ("", answer.shard_id):
                 add("UserRecordsPut", len(parcel.items), dimension=dimension)
                 add("UserRecordsDataPut", own, dimension=dimension)
@@ -67,15 +61,13 @@ class Settling:
         self._metrics.add("ErrorsByCode", records, dimension=tried.code or "")
         self._metrics.add("AllErrors", records)
 
-    def fail(self, items: Sequence[Entry], tried: Try, cause: BaseException | None) -> None:
+    def fail(self, items: Sequence[UserRecordFuture], tried: Try, cause: BaseException | None) -> None:
         """These are given up: their futures say why."""
+        for item in items:
+            item.note(tried)
         failed = Failed(tried.code or "", tried.message or "", cause)
-        size = 0
-        for data, _, _, future in items:
-            future.note(tried)
-            future._outcome = failed
-            size += len(data)
+        size, _, listeners = native.settle(list(items), failed)
         self.tried(len(items), tried)
         self._inbox.forget(len(items), size)
-        for item in items:
-            item[3].run_callbacks()
+        for item in listeners or ():
+            item.run_callbacks()
