@@ -23,6 +23,7 @@ BEAT_US = 5_000_000
 TAKE_OVER_US = 5_000_000
 RECORDS_MAX = 1000
 _SLICE_US = 500_000
+_NEVER = 1 << 62  # a position that no log comes to
 
 
 class Encoder(Protocol):
@@ -82,11 +83,17 @@ class Subscription:
     def wait_us(self) -> int:
         """How long a door may wait for news before it polls again."""
         now_us = self._call.service.now_us()
-        return max(0, min(self._beat_us + BEAT_US, self.began_us + LIFE_US) - now_us)
+        until = max(0, min(self._beat_us + BEAT_US, self.began_us + LIFE_US) - now_us)
+        return min(until, self._held_up_us(now_us) or until)
 
     def wanted(self) -> tuple[native.Log, int]:
-        """The log, and the position beyond which something would be news."""
-        return self._stream.log(self._shard.index), self._cursor.position
+        """The log, and the position beyond which something would be news: nothing, while the rate is used up."""
+        held_up = self._held_up_us(self._call.service.now_us())
+        return self._stream.log(self._shard.index), _NEVER if held_up else self._cursor.position
+
+    def _held_up_us(self, now_us: int) -> int:
+        throttle = self._call.service.throttle
+        return 0 if throttle is None else throttle.fan_out_us(self.key, now_us)
 
     def frames(self) -> Iterator[bytes]:
         """All frames, waiting in this thread: for the door in process."""
@@ -123,7 +130,11 @@ class Subscription:
         call = self._call
         self._stream.check()
         call.now_us = now_us
+        if self._held_up_us(now_us):
+            return None if now_us - self._beat_us < BEAT_US else self._beat(now_us)
         batch = reads.read(self._stream, self._shard, self._cursor, RECORDS_MAX)
+        if (throttle := call.service.throttle) is not None:
+            throttle.was_sent(self.key, sum(record.size for record in batch), now_us)
         place, epoch = batch.next_position["shards"][self._shard.id]
         self._cursor = Cursor(self._cursor.stream_id, self._shard.index, tokens.POSITION, place, epoch, 0)
         if not len(batch) and not batch.end_of_shard and now_us - self._beat_us < BEAT_US:
@@ -139,6 +150,16 @@ class Subscription:
             event["ContinuationSequenceNumber"] = (
                 batch[-1].sequence_number if len(batch) else self._number(place, epoch)
             )
+        return eventstream.event("SubscribeToShardEvent", self.codec.content_type, self.codec.encode(event))
+
+    def _beat(self, now_us: int) -> bytes:
+        """An event without records, to go on from where the last one ended."""
+        self._beat_us = now_us
+        unread = reads.read(self._stream, self._shard, self._cursor, 1)
+        behind_ms = max(0, (now_us - unread[0].arrival_us) // 1000) if len(unread) else 0
+        place = self._cursor.position + (8 if self._cursor.kind == tokens.AFTER else 0)
+        number = self._number(place, self._cursor.epoch)
+        event = {"Records": RecordList([]), "MillisBehindLatest": behind_ms, "ContinuationSequenceNumber": number}
         return eventstream.event("SubscribeToShardEvent", self.codec.content_type, self.codec.encode(event))
 
     def _number(self, place: int, epoch: int) -> str:

@@ -88,3 +88,14 @@ class Throttle:
         """Take what a read returned out of its shard's rate: one may overdraw it, the next ones wait."""
         with self._lock:
             self._bucket(("out", stream_id, shard_index), OUT_BYTES, now_us).left -= size
+
+    def fan_out_us(self, key: tuple[int, str, int], now_us: int) -> int:
+        """The microseconds until a consumer may be sent more of a shard: 0 where it may be now."""
+        with self._lock:
+            bucket = self._bucket(("fan-out", *key), OUT_BYTES, now_us)
+            return 0 if bucket.left > 0 else int((1 - bucket.left) * 1_000_000 / OUT_BYTES) + 1
+
+    def was_sent(self, key: tuple[int, str, int], size: int, now_us: int) -> None:
+        """Take what an event carried out of its consumer's rate: one may overdraw it, the next ones wait."""
+        with self._lock:
+            self._bucket(("fan-out", *key), OUT_BYTES, now_us).left -= size

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from boto_clients import no_retries
 from botocore.exceptions import ClientError
 
 from streamstore import errors
 from streamstore.kinesis.door import client
+from streamstore.kinesis.operations import OPERATIONS
 from streamstore.kinesis.service import Service
 
 SHARD = "shardId-000000000000"
@@ -116,3 +119,53 @@ def test_limits_are_none_or_aws(store):
     """Anything else is a mistake."""
     with pytest.raises(errors.InvalidArgumentError):
         store.boto3_client(limits="some")
+
+
+def fan_out(still, consumer, kind="TRIM_HORIZON", number=None):
+    """A subscription of a consumer, to be polled by hand."""
+    arn = still.kinesis.register_stream_consumer(StreamARN=ARN, ConsumerName=consumer)["Consumer"]["ConsumerARN"]
+    position = {"Type": kind} if number is None else {"Type": kind, "SequenceNumber": number}
+    request = {"ConsumerARN": arn, "ShardId": SHARD, "StartingPosition": position}
+    made = still.service.call(OPERATIONS["SubscribeToShard"], request, still.service.caller)
+    assert b"initial-response" in made.poll()
+    return made
+
+
+def test_a_consumer_is_sent_two_mebibytes_a_second(still, store):
+    """Each consumer for itself: an event may overdraw the rate, the next ones wait, and beats come all the same."""
+    count, size = 60, 1 << 19
+    store.stream("s").put_records([(bytes(size), "k")] * count)
+    one, two = fan_out(still, "one"), fan_out(still, "two")
+    began, got, beats, last, silent_since = still.us, 0, 0, 0, still.us
+    while got < count:
+        frame = one.poll()
+        if frame is None:
+            log, position = one.wanted()
+            assert position > log.state().tail  # it does not wake for what it may not send
+            assert 0 < one.wait_us() <= 5_000_000
+            still.us += one.wait_us()
+            continue
+        assert still.us - silent_since <= 5_000_000
+        assert b"ContinuationSequenceNumber" in frame
+        last, silent_since = frame.count(b'"SequenceNumber"'), still.us
+        got, beats = got + last, beats + (not last)
+    assert (still.us - began) / 1_000_000 >= (count - last) * size / (2 << 20) - 1
+    assert two.poll().count(b'"SequenceNumber"') > 0
+    assert one.poll() is None
+    still.us += 60_000_000
+    assert b'"Records":[]' in one.poll()
+    assert one.wanted()[1] <= log.state().tail  # now it waits for news
+
+
+def test_a_beat_of_a_consumer_that_waits_says_where_to_go_on(still, store):
+    """Nothing is sent twice to who subscribes again from there, and nothing left out."""
+    numbers = [store.stream("s").put_record(bytes(1 << 20), "k").sequence_number for _ in range(3)]
+    for kind, expected in (("AT_SEQUENCE_NUMBER", numbers[1:]), ("AFTER_SEQUENCE_NUMBER", numbers[2:])):
+        held = fan_out(still, kind, kind, numbers[1])
+        still.service.throttle.was_sent(held.key, 100 << 20, still.us)
+        still.us += 5_000_000
+        beat = held.poll()
+        assert b'"Records":[]' in beat
+        number = re.search(rb'"ContinuationSequenceNumber":"(\d+)"', beat)[1].decode()
+        again = fan_out(still, f"{kind}-again", "AFTER_SEQUENCE_NUMBER", number)
+        assert re.findall(rb'"SequenceNumber":"(\d+)"', again.poll()) == [item.encode() for item in expected]
