@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from boto_clients import no_retries
 from botocore.exceptions import ClientError
+from queue_calls import failure, make_queue, put, receive
 
 import streamstore
 
@@ -56,3 +58,23 @@ def test_without_a_ring_there_is_no_key(tmp_path):
         with pytest.raises(ClientError, match="KMSNotFoundException"):
             kinesis.start_stream_encryption(**KMS)
         assert kinesis.describe_stream(StreamName="s")["StreamDescription"]["EncryptionType"] == "NONE"
+
+
+def test_a_queue_over_an_encrypted_stream_needs_its_key(store, tmp_path):
+    """With the ring it gives what was put; without it the error is KMS's, and no record is passed over."""
+    kinesis = store.boto3_client()
+    kinesis.create_stream(StreamName="s", ShardCount=1)
+    kinesis.start_stream_encryption(**KMS)
+    arn = make_queue(kinesis, VisibilityTimeoutSeconds=0)
+    put(kinesis, NEEDLE, b"second")
+    assert [item["Data"] for item in receive(kinesis, arn, Limit=1)] == [NEEDLE]
+    assert not on_disk(tmp_path)
+    store.close()
+    with streamstore.open(tmp_path / "store") as keyless:
+        kinesis = keyless.boto3_client(config=no_retries())
+        for _ in range(3):
+            assert failure(kinesis.receive_queue_records, QueueARN=arn) == "KMSInvalidStateException"
+    with streamstore.open(tmp_path / "store", key_ring=tmp_path / "keys") as again:
+        kinesis = again.boto3_client()
+        found = receive(kinesis, arn, VisibilityTimeoutSeconds=9)
+        assert [(item["Data"], item["ReceiveCount"]) for item in found] == [(NEEDLE, 2), (b"second", 1)]
