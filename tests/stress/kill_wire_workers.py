@@ -94,7 +94,7 @@ def work_over_http(port: int, seed: int, notes: int) -> None:
 def work_in_python(path: Path, seed: int, notes: int) -> None:
     """As the worker of `kill_workers`, with a pause between two receives, so as to leave something to the others."""
     chance = random.Random(seed)
-    kill_workers.work(path, seed, notes, lambda: time.sleep(chance.random() * 0.02))
+    kill_workers.work(path, seed, notes, lambda: time.sleep(chance.random() * 0.1))
 
 
 class Driver(kill_workers.Driver):
@@ -116,7 +116,7 @@ class Driver(kill_workers.Driver):
         with self.server.stdout as said:  # it says no more than that it listens
             if not said.readline():
                 raise proof.Failure("the server did not start")
-        self.server_until = time.monotonic() + 0.5 + self.chance.random()
+        self.server_until = time.monotonic() + 1 + 2 * self.chance.random()
 
     def start_worker(self) -> None:
         """Every other one works over HTTP."""
