@@ -22,6 +22,7 @@ from streamstore.errors import CorruptRangeError, ForkedError, StreamStoreError,
 from streamstore.events import StreamInfo
 from streamstore.frontier import Frontier
 from streamstore.iterators import Place
+from streamstore.merging import merged
 from streamstore.native import Record
 from streamstore.user_records import is_last
 from streamstore.values import Position
@@ -270,17 +271,17 @@ class Reader:
             if not cursor.ended and cursor.has_more():
                 last = (cursor.pending[-1].arrival_us, cursor.index)
                 bound = last if bound is None else min(bound, last)
-        parts: list[Record] = []
+        parts: list[list[Record]] = []
         for cursor in sorted(waiting, key=lambda item: item.index):
             pending = cursor.pending
             count = len(pending)
             if bound is not None:
                 cut = bisect_right if cursor.index <= bound[1] else bisect_left
                 count = cut(pending, bound[0], key=arrival)
-            parts += pending[:count]
-            cursor.pending = pending[count:]
-        parts.sort(key=arrival)  # stable: ties stay in shard order
-        return parts
+            if count:
+                parts.append(pending if count == len(pending) else pending[:count])
+                cursor.pending = pending[count:]
+        return merged(parts) if parts else []
 
     def _fetch(self, cursor: Cursor) -> list[Record]:
         return cursor.fetch(self._options, self._chunk_size, self._skipped, self._failure)

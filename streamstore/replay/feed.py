@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol
+from operator import attrgetter
+from typing import Any, Protocol
 
 from streamstore import iterators
 from streamstore.bounds import Bound, Bounds, bind
@@ -20,14 +21,34 @@ from streamstore.reader import Reader
 from streamstore.stream import Stream
 from streamstore.values import Position
 
+_arrival = attrgetter("arrival_us")
 TimeOf = Callable[[Record], "int | None"]
 
 
-class Timed(NamedTuple):
-    """Some records and their times."""
+class Timed:
+    """Some records, at least one, and their times, which are worked out when somebody asks."""
 
-    records: Sequence[Record]
-    times: Sequence[int]
+    __slots__ = ("_make", "_times", "last", "records")
+
+    def __init__(
+        self, records: Sequence[Record], last: int, make: Callable[[Sequence[Record]], Sequence[int]] | Sequence[int]
+    ) -> None:
+        self.records = records
+        self.last = last
+        self._make = make
+        self._times: Sequence[int] | None = None
+
+    @property
+    def times(self) -> Sequence[int]:
+        """One for each record; the newest is `last`."""
+        if self._times is None:
+            self._times = self._make(self.records) if callable(self._make) else self._make
+        return self._times
+
+
+def arrivals(records: Sequence[Record]) -> list[int]:
+    """When they arrived here."""
+    return list(map(_arrival, records))
 
 
 class Feed(Protocol):
@@ -71,11 +92,11 @@ class ArrivalFeed:
         latest = 0
         for batch in self._reader.batches():
             if self._time_of is None:
-                times = [record.arrival_us for record in batch]
-            else:
-                times = rising(batch, self._time_of, latest)
+                yield Timed(batch, batch[-1].arrival_us, arrivals)
+                continue
+            times = rising(batch, self._time_of, latest)
             latest = times[-1]
-            yield Timed(batch, times)
+            yield Timed(batch, latest, times)
 
     def position(self) -> Position:
         """Behind the last batch."""
@@ -112,12 +133,12 @@ class _Run:
         self.times = rising(batch, time_of, self.floor)
         self.floor = self.times[-1]
 
-    def take(self, bound: tuple[int, int] | None) -> Timed:
+    def take(self, bound: tuple[int, int] | None) -> tuple[list[int], list[Record]]:
         """All that is due up to a bound."""
         count = len(self.times)
         if bound is not None:
             count = (bisect_right if self.index <= bound[1] else bisect_left)(self.times, bound[0])
-        taken = Timed(self.records[:count], self.times[:count])
+        taken = self.times[:count], self.records[:count]
         self.records, self.times = self.records[count:], self.times[count:]
         return taken
 
@@ -152,9 +173,9 @@ class TimeFeed:
                 return
             bound = min((run.times[-1], run.index) for run in active)
             parts = [run.take(bound) for run in sorted(active, key=lambda run: run.index)]
-            pairs = [pair for part in parts for pair in zip(part.times, part.records, strict=True)]
+            pairs = [pair for part in parts for pair in zip(*part, strict=True)]
             pairs.sort(key=lambda pair: pair[0])  # stable: ties stay in the order of shards
-            yield Timed([record for _, record in pairs], [moment for moment, _ in pairs])
+            yield Timed([record for _, record in pairs], pairs[-1][0], [moment for moment, _ in pairs])
 
     def _active(self) -> list[_Run]:
         return [run for index, run in self._runs.items() if not run.ended and not self._waits_for[index]]
@@ -210,11 +231,12 @@ class BetweenFeed:
 
     def batches(self) -> Iterator[Timed]:
         """What lies between; what comes behind the end is not read."""
-        for records, times in self._feed.batches():
+        for timed in self._feed.batches():
+            records, times = timed.records, timed.times
             first = bisect_left(times, self._begin_us)
             last = len(times) if self._end_us is None else bisect_left(times, self._end_us)
             if first < last:
-                yield Timed(records[first:last], times[first:last])
+                yield Timed(records[first:last], times[last - 1], times[first:last])
             if last < len(times):
                 return
 

@@ -34,6 +34,11 @@ class Pace:
         """Does it stand still until `resume`?"""
         return self._paused
 
+    @property
+    def is_over_all(self) -> bool:
+        """Has every moment come, however late it is?"""
+        return math.isinf(self._speed) and not self._paused
+
     def start(self, at_us: float) -> None:
         """Let it stand at a moment now, and run from there."""
         with self._changed:

@@ -38,7 +38,8 @@ def plan(
     count = size = untimed = peak = in_second = 0
     second = -1
     first = last = None
-    for records, times in feed.batches():
+    for timed in feed.batches():
+        records, times = timed.records, timed.times
         kept = set(map(id, select(records))) if select is not None else None
         for record, moment in zip(records, times, strict=True):
             if kept is not None and id(record) not in kept:

@@ -10,6 +10,7 @@ import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain
+from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from streamstore.histogram import Histogram
 from streamstore.iterators import Place
 from streamstore.native import Record
 from streamstore.replay.changing import KeyOf, change
-from streamstore.replay.feed import Feed, event_time, make_feed, source_time
+from streamstore.replay.feed import Feed, Timed, event_time, make_feed, source_time
 from streamstore.replay.offloading import offloaded
 from streamstore.replay.pacing import Pace
 from streamstore.replay.planning import Plan, plan
@@ -28,6 +29,7 @@ from streamstore.stream import Stream
 from streamstore.targets import Item, as_target
 from streamstore.values import Position
 
+_size = attrgetter("size")
 BY = ("arrival", "event", "source")
 _HAS_TIME: dict[str, Callable[[Record], bool]] = {
     "arrival": lambda record: True,
@@ -125,10 +127,13 @@ class Replay:
     def _batches(self) -> Iterator[Sequence[Item]]:
         while not self._closed:
             feed = self._feed
-            for batch, times in feed.batches():
+            for timed in feed.batches():
                 if self._feed is not feed:
                     break
-                yield from self._due(feed, *self._prepared(batch, times))
+                if self._rate is None and self._pace.is_over_all:
+                    yield from self._flat_out(timed)
+                else:
+                    yield from self._due(feed, *self._prepared(timed.records, timed.times))
             if self._feed is feed and not self._next_round(feed):
                 return
 
@@ -156,6 +161,21 @@ class Replay:
             times = [1 + int(index * step) for index in range(first, first + len(records))]
         return records, times
 
+    def _flat_out(self, timed: Timed) -> Iterator[Sequence[Item]]:
+        """All of it at once: nobody asks for times."""
+        records = timed.records if self._select is None else self._select(timed.records)
+        if not self._pace.is_started:
+            self._pace.start(timed.last)
+        self._pace.passed(timed.last)
+        if records:
+            self._count(records)
+            self._rest = ()
+            yield records if self._change is None else self._change(records)
+
+    def _count(self, records: Sequence[Record]) -> None:
+        self.records += len(records)
+        self.bytes += sum(map(_size, records))
+
     def _due(self, feed: Feed, records: Sequence[Record], times: Sequence[int]) -> Iterator[Sequence[Item]]:
         if times and times[-1] and not self._pace.is_started:
             self._pace.start(next(moment for moment in times if moment))
@@ -173,8 +193,7 @@ class Replay:
             yield batch if self._change is None else self._change(batch)
 
     def _note(self, batch: Sequence[Record], times: Sequence[int], begin: int, end: int, now: float) -> None:
-        self.records += end - begin
-        self.bytes += sum([record.size for record in batch])
+        self._count(batch)
         if math.isinf(now):
             self._pace.passed(times[end - 1])
         else:
