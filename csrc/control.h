@@ -104,11 +104,12 @@ typedef struct {
     _Atomic uint32_t carried;
     _Atomic uint32_t in_place; /* recovery allows the last segment to go on */
     ss_control_watermark watermarks[2];
-    /* line 4: figures for people */
+    /* line 4: figures for people, and what an encrypted put looks at */
     _Alignas(64) _Atomic uint64_t sync_count;
     _Atomic uint64_t sync_total_us;
     _Atomic uint64_t sync_max_us;
     _Atomic uint64_t synced_records;
+    _Atomic uint32_t described; /* the terms that the active segment's description knows; 0 = nobody looked */
 } ss_control_entry;
 _Static_assert(sizeof(ss_control_entry) == 320, "five cache lines");
 

@@ -68,8 +68,9 @@ struct ss_log {
     uint64_t arrival_floor_us;
     uint64_t reserve_size;
     _Atomic int attached; /* the options below and above came from the caller; else defaults stand here */
-    uint8_t *description;
+    uint8_t *description; /* with its size and terms guarded by table_mutex, and replaced under entry->lock only */
     uint32_t description_size;
+    uint32_t described; /* the terms that it knows */
     char directory[48];
 
     /* guarded by entry->lock */
@@ -121,6 +122,11 @@ void ss_preparer_ask(ss_log *log);
 /* log.c */
 /* Keep a copy of the description, if there is none yet. */
 ss_status ss_log_describe(ss_log *log, const uint8_t *description, uint32_t size);
+/* The header of a segment of this log, with its description. */
+void ss_log_encode_header(ss_log *log, const ss_segment_facts *facts, uint8_t header[SS_SEGMENT_HEADER_SIZE]);
+/* See that the active segment is described as it is under these terms, by a roll where it is not; `first` is what a new
+ * one is given at once. The append lock is held, and the writer open. */
+ss_status ss_log_describe_active(ss_log *log, uint32_t terms, uint64_t first);
 ss_status ss_log_new(ss_store *store, uint32_t index, ss_log **out);
 /* Let go of every map and descriptor; calls on a closed store may still come, and find the mark. */
 void ss_log_release(ss_log *log);

@@ -220,7 +220,7 @@ static ss_status begin_epoch(ss_log *log, uint64_t size)
 }
 
 /* Everything that may sleep or call the system before the copy: all of it is past when the fast path is taken. */
-static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
+static ss_status prepare(ss_log *log, uint32_t terms, uint64_t size, size_t count, int flags)
 {
     ss_control_entry *entry = log->entry;
     ss_status status = SS_OK;
@@ -264,6 +264,13 @@ static ss_status prepare(ss_log *log, uint64_t size, size_t count, int flags)
         if (status != SS_OK)
             return status;
     }
+    /* Terms are above 1 once a stream was ever encrypted: then its segments must know the keys of what they hold. */
+    if (terms > 1 && atomic_load_explicit(&entry->described, memory_order_relaxed) < terms) {
+        if (try_only)
+            return SS_WOULD_BLOCK;
+        if ((status = ss_log_describe_active(log, terms, first)) != SS_OK)
+            return status;
+    }
     if (!room_for(log, room, count)) {
         if (try_only)
             return SS_WOULD_BLOCK;
@@ -296,7 +303,7 @@ static ss_status prepare_close(ss_log *log, uint64_t size)
     if (tail == atomic_load(&entry->segment_base))
         return SS_OK;
     ss_status status = ss_log_roll_to(log, tail, atomic_load(&entry->epoch), 0);
-    return status == SS_OK ? prepare(log, size, 1, SS_APPEND_CLOSE) : status;
+    return status == SS_OK ? prepare(log, 0, size, 1, SS_APPEND_CLOSE) : status;
 }
 
 static ss_status publish(ss_log *log, const ss_entry *entries, size_t count, uint64_t size, uint64_t *positions,
@@ -406,10 +413,10 @@ ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entri
     if (status == SS_OK && expected_tail && atomic_load(&log->entry->tail) != expected_tail)
         status = SS_TAIL_MISMATCH;
     if (status == SS_OK)
-        status = prepare(log, size, count, flags);
+        status = prepare(log, terms, size, count, flags);
     /* What frees space must be told on a full disk too: the store keeps a file to give up for it. */
     if (ss_status_code(status) == SS_FULL && flags & SS_APPEND_RESERVE && ss_reserve_spend(log->store->root) == SS_OK)
-        status = prepare(log, size, count, flags);
+        status = prepare(log, terms, size, count, flags);
     if (status == SS_OK && flags & SS_APPEND_CLOSE)
         status = prepare_close(log, size);
     if (status == SS_OK) {

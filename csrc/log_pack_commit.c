@@ -19,10 +19,7 @@ static ss_status write_ends(ss_pack *pack)
     facts->packed_blocks = (uint32_t)pack->mark_count;
     facts->packed_runs = (uint32_t)pack->run_count;
     facts->packed_index_check = ss_xxh3_64(&pack->target->salt, bytes, size);
-    ss_segment_facts whole = *facts;
-    whole.description = pack->log->description;
-    whole.description_size = pack->log->description_size;
-    ss_segment_encode_header(&whole, header);
+    ss_log_encode_header(pack->log, facts, header);
     ss_status status = ss_file_write(pack->fd, bytes, size, pack->offset);
     free(bytes);
     if (status == SS_OK)

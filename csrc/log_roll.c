@@ -158,10 +158,7 @@ static ss_status copy_frames(ss_log *log, ss_segment *to, uint64_t base, uint64_
 static ss_status write_header(ss_log *log, ss_segment *segment)
 {
     uint8_t header[SS_SEGMENT_HEADER_SIZE];
-    ss_segment_facts facts = segment->facts;
-    facts.description = log->description;
-    facts.description_size = log->description_size;
-    ss_segment_encode_header(&facts, header);
+    ss_log_encode_header(log, &segment->facts, header);
     if (!segment->map)
         return ss_file_write(segment->fd, header + SEGMENT_VERSION, sizeof header - SEGMENT_VERSION, SEGMENT_VERSION);
     memcpy(segment->map + SEGMENT_VERSION, header + SEGMENT_VERSION, sizeof header - SEGMENT_VERSION);
@@ -261,8 +258,10 @@ static void enter_new(ss_log *log, ss_segment *segment, uint64_t base, uint64_t 
     atomic_store(&entry->allocated, allocated);
     atomic_store(&entry->epoch, epoch);
     atomic_store(&entry->next_ordinal, segment->facts.ordinal + 1);
+    atomic_store(&entry->described, 0); /* who dies before the other store leaves a segment for the next to look at */
     atomic_store_explicit(&entry->segment_ordinal, segment->facts.ordinal, memory_order_release);
     SS_KILLPOINT("roll-entered");
+    atomic_store(&entry->described, log->described);
     atomic_store(&entry->in_place, 0);
     atomic_store(&entry->epoch_current, 1);
     atomic_store(&entry->reserve_end, tail); /* C1 again: the roll is whole */

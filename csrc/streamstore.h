@@ -166,8 +166,9 @@ ss_status ss_log_append(ss_log *log, const ss_entry *entries, size_t count, uint
 /* As ss_log_append, for a writer bound under `terms` of the stream: SS_CHANGED where newer ones hold (0 = never). */
 ss_status ss_log_append_under(ss_log *log, uint32_t terms, const ss_entry *entries, size_t count,
                               uint64_t expected_tail, int flags, uint64_t *positions, ss_appended *out);
-/* From its return on, no append under terms older than these is let in, by any process, in this incarnation. */
-ss_status ss_log_terms_raise(ss_log *log, uint32_t terms);
+/* From its return on, no append under terms older than these is let in, by any process, in this incarnation, and what
+ * is appended under these terms here stands in a segment with this description (size 0: the one there is). */
+ss_status ss_log_terms_raise(ss_log *log, uint32_t terms, const uint8_t *description, size_t description_size);
 /* Return once everything below `end_position` is durable (group commit); 0 = the tail as of the call. */
 ss_status ss_log_sync(ss_log *log, uint64_t end_position);
 

@@ -9,7 +9,7 @@ import os
 import struct
 
 from streamstore import keys
-from streamstore.errors import CorruptRangeError, KeyUnavailableError
+from streamstore.errors import CorruptRangeError
 from streamstore.sealing import NONCE_SIZE, TAG_SIZE, StreamKeys
 
 _HEADER = struct.Struct("<4xIQQQQ")  # frame size, position, arrival and key size, epoch and flags, counts
@@ -23,8 +23,10 @@ _HASH_KEY, _SEALED, _OPENED = 2, 8, 16
 class BlockSealer:
     """Opens the encrypted frames of a stream's blocks, and seals the blocks (compaction.Sealer)."""
 
-    def __init__(self, stream_keys: StreamKeys) -> None:
+    def __init__(self, stream_keys: StreamKeys, key_id: int) -> None:
         self._keys = stream_keys
+        self.key_id = key_id
+        """The key that blocks are encrypted with: the present one, or the last there was if new records are plain."""
 
     def open_frames(self, raw: memoryview) -> None:
         """Decrypt in place each encrypted frame of a block: its seal becomes zeros, its size and place stay.
@@ -58,17 +60,6 @@ class BlockSealer:
         frame[_BODY:first] = plain[:attributes_size]
         frame[second:end] = plain[attributes_size:]
         frame[_FLAGS] = flags & 0xFF & ~_SEALED | _OPENED
-
-    def key_id(self) -> int:
-        """The key that blocks are encrypted with: the present one, or the last there was where new records are plain.
-
-        Raises KeyUnavailableError where there never was one.
-        """
-        info = self._keys.info()
-        found = info.key_id or max(info.keys, default=0)
-        if not found:
-            raise KeyUnavailableError(f"stream {info.name!r} never had a data key")
-        return found
 
     def seal(self, key_id: int, plain: bytes, associated: bytes) -> tuple[bytes, bytes, bytes]:
         """(nonce, tag, what `plain` is encrypted to, of the same size). Raises KeyUnavailableError."""

@@ -33,7 +33,7 @@ class Streamlike(Protocol):
     def check(self) -> StreamInfo: ...
     def log(self, index: int) -> native.Log: ...
     def written(self) -> list[int]: ...
-    def sealer(self) -> Sealer | None: ...
+    def sealer(self, log: native.Log) -> Sealer | None: ...
 
 
 class Compacting:
@@ -93,12 +93,13 @@ def compact_stream(
             break
         if not worth_a_look(os.path.join(stream.attachment.stream_directory(info.id), str(index))):
             continue
+        log = stream.log(index)
         found = compactor.compact(
-            stream.log(index),
+            log,
             now_us=clock.now_us(),
             after_us=after_us,
             size_max=info.segment_size or limits.SEGMENT_SIZE_DEFAULT,
-            sealer=stream.sealer(),
+            sealer=stream.sealer(log),
             progress=progress,
             until=until,
         )

@@ -42,8 +42,9 @@ class Sealer(Protocol):
     def open_frames(self, raw: memoryview) -> None:
         """Decrypt in place each encrypted frame of a block. Raises KeyUnavailableError."""
 
+    @property
     def key_id(self) -> int:
-        """The key that blocks are encrypted with now. Raises KeyUnavailableError where there is none."""
+        """The key that blocks are encrypted with."""
 
     def seal(self, key_id: int, plain: bytes, associated: bytes) -> tuple[bytes, bytes, bytes]:
         """(nonce, tag, what `plain` is encrypted to, of the same size)."""
@@ -274,7 +275,7 @@ def store(packing: Packing, block: Block, sealer: Sealer | None) -> None:
     if not encrypted or sealer is None:
         packing.put(block, stored, compressed=compressed)
         return
-    key_id = sealer.key_id()
+    key_id = sealer.key_id
     associated = packing.associated(block, stored, compressed=compressed, key_id=key_id)
     nonce, tag, box = sealer.seal(key_id, bytes(stored), associated)
     packing.put(block, box, compressed=compressed, seal=Seal(key_id, nonce, tag))

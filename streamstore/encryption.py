@@ -88,9 +88,13 @@ class EncryptedStream:
         """
         return facts(_rewrap(self._home, self.info, key_id))
 
-    def sealer(self: _Streamlike) -> BlockSealer | None:
-        """Who opens and seals what compaction touches; None where nothing was ever encrypted."""
-        return BlockSealer(self.keys) if self.check().keys else None
+    def sealer(self: _Streamlike, log: Log) -> BlockSealer | None:
+        """Who opens and seals what compaction touches of a log; None where nothing was ever encrypted."""
+        info = self.check()
+        if not info.keys:
+            return None
+        sealed_target.hold_to(log, info)  # so that a file that is made knows the key that its blocks are sealed with
+        return BlockSealer(self.keys, info.key_id or max(info.keys))
 
     def append(
         self: _Streamlike,

@@ -55,10 +55,59 @@ def test_a_lost_catalog_takes_no_key_along(tmp_path, ring):
         stream = store.create_stream("s")
         stream.start_encryption()
         stream.put_record(b"secret", "k")
-    shutil.rmtree(tmp_path / "data" / "catalog")
-    (tmp_path / "data" / "control").unlink()
+    lose_the_catalog(tmp_path / "data")
     assert streamstore.repair(tmp_path / "data").damage == []
     assert data_of(tmp_path / "data", ring) == [b"secret"]
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_every_key_is_found_in_the_segments(tmp_path, ring, compacted):
+    """Each rotation begins segments that know its key, whoever writes; more keys than one description has room for."""
+    path, put = tmp_path / "data", []
+    with (
+        streamstore.open(path, key_ring=ring, durability="process", maintenance=False) as store,
+        streamstore.open(path, key_ring=ring, create=False, maintenance=False) as other,
+    ):
+        streams = [store.create_stream("s", 2), other.stream("s")]
+        streams[0].put_record(b"in plain", "k")
+        for turn in range(40):
+            streams[turn % 3 % 2].rotate_key()
+            for stream in streams:
+                put += [b"%d" % (len(put) + n) for n in range(8)]
+                stream.put_records([(data, data.decode()) for data in put[-8:]])
+            if turn == 20:
+                other.stream("s").log(0).roll()
+                if compacted:
+                    assert streams[0].compact(rate=0).left_alone == []
+    lose_the_catalog(path)
+    assert streamstore.repair(path).damage == []
+    assert sorted(data_of(path, ring)) == sorted([b"in plain", *put])
+    with streamstore.open(path, key_ring=ring) as store:
+        stream = store.stream("s")
+        assert 40 in [key.key_id for key in stream.encryption.keys]
+        stream.put_record(b"goes on", "k")
+        assert stream.last(1)[0].data == b"goes on"
+
+
+def test_who_puts_no_record_writes_no_segment_for_a_key(tmp_path, ring):
+    """A rotation makes no file; the first record under it makes one, and a reopened store goes on in it."""
+    path = tmp_path / "data" / "streams" / "1" / "0"
+    for turn in range(3):
+        with streamstore.open(tmp_path / "data", key_ring=ring, durability="process") as store:
+            stream = store.create_stream("s", exist_ok=True)
+            stream.put_record(b"first", "k")
+            assert len(list(path.glob("*.seg"))) == 1 + turn
+            stream.rotate_key()
+            stream.rotate_key()
+            assert len(list(path.glob("*.seg"))) == 1 + turn
+            stream.put_record(b"then", "k")
+            stream.put_record(b"and then", "k")
+            assert len(list(path.glob("*.seg"))) == 2 + turn
+
+
+def lose_the_catalog(path: Path) -> None:
+    shutil.rmtree(path / "catalog")
+    (path / "control").unlink()
 
 
 def test_without_the_key_verify_says_what_it_did_not_look_at(place, ring):
@@ -71,7 +120,7 @@ def test_without_the_key_verify_says_what_it_did_not_look_at(place, ring):
 
 def test_a_record_changed_on_purpose_does_not_open(place, ring):
     """Its checks were made to fit, which without the key they alone can be."""
-    path = next((place / "streams" / "1" / "0").glob("*.seg"))
+    path = min((place / "streams" / "1" / "0").glob("*.seg"))
     raw = bytearray(path.read_bytes())
     salt = layout.parse_header(bytes(raw[:4096])).salt
     size = int.from_bytes(raw[4100:4104], "little")

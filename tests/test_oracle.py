@@ -33,7 +33,7 @@ def test_the_oracle_sees_a_lost_record(monkeypatch):
         return put(self, entries, **options)
 
     monkeypatch.setattr(stream.Stream, "put_records", forgetful)
-    with pytest.raises(Failed, match="put_many here|put until full"):
+    with pytest.raises(Failed, match=r"put_many here|put until full"):
         run(1, 40, 50)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from streamstore import clock, description, events, native
 from streamstore.backup import damage, descent, layout, strays
@@ -124,6 +125,12 @@ def _headers(directory: str) -> Iterator[layout.Header]:
                 yield layout.parse_header(raw)
 
 
+def _keys(said: list[tuple[int, dict[str, Any]]]) -> dict[int, Any]:
+    """The wrapped data keys that descriptions tell of, the newest of which come last."""
+    told = [facts["keys"] for _, facts in said if isinstance(facts.get("keys"), dict)]
+    return {key_id: key for keys in told for key_id, key in keys.items()}
+
+
 def _adopted(stream_id: int, logs: Logs, found: Rebuilt) -> StreamInfo | None:
     said = [
         (header.created_us, facts)
@@ -137,6 +144,8 @@ def _adopted(stream_id: int, logs: Logs, found: Rebuilt) -> StreamInfo | None:
     # The newest settings stand in the newest segment; the name is the same in all.
     _, newest = max(said, key=lambda each: each[0])
     values = description.of_stream(newest)
+    # A segment may have room for its own key alone; a key that was wrapped anew is in the newer ones so.
+    values["keys"] = _keys(sorted(said, key=lambda each: each[0]))
     name = values["name"]
     if (values["account"], values["region"], name) in found.state.streams:
         values["name"] = f"{name[:100]}.recovered-{stream_id}"

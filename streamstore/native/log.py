@@ -41,7 +41,17 @@ Opener = Callable[[Record], Record]
 class Log:
     """One log of the core. Any thread; lives as long as the attachment it was made from."""
 
-    __slots__ = ("attachment", "generation", "keepalive", "address", "opener", "pointer", "shard_id", "shard_index")
+    __slots__ = (
+        "attachment",
+        "generation",
+        "keepalive",
+        "address",
+        "opener",
+        "pointer",
+        "shard_id",
+        "shard_index",
+        "terms",
+    )
 
     def __init__(self, attachment: Attachment, keepalive: Any, pointer: Any, shard_index: int, shard_id: str) -> None:
         self.attachment = attachment
@@ -52,6 +62,7 @@ class Log:
         self.shard_index = shard_index
         self.shard_id = shard_id
         self.opener: Opener | None = None  # of encrypted records; None: there can be none
+        self.terms = 0  # that this object raised the log to; they never fall while it is good
 
     def append(
         self,
@@ -89,9 +100,13 @@ class Log:
         """
         return append_event(self.address, data, expected_tail, reserve)
 
-    def raise_terms(self, terms: int) -> None:
-        """From now on no append under terms older than these is let in, in any process."""
-        call(self.shard_id, lib.ss_log_terms_raise, self.pointer, terms)
+    def raise_terms(self, terms: int, description: bytes) -> None:
+        """From now on no append under terms older than these is let in, in any process.
+
+        What is appended under these through this object stands in segments with this description.
+        """
+        call(self.shard_id, lib.ss_log_terms_raise, self.pointer, terms, description, len(description))
+        self.terms = max(self.terms, terms)
 
     def sync(self, end_position: int = 0) -> None:
         """Return once everything below `end_position` (0: the tail) is durable."""

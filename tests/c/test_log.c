@@ -86,36 +86,6 @@ static void check_expected_tail(void)
     remove_root();
 }
 
-static void check_terms(void)
-{
-    fresh_root();
-    ss_store *store = open_store(SS_OPEN_CREATE), *other = open_store(0);
-    ss_log *log = open_log(store, SS_DURABILITY_PROCESS), *same = open_log(other, SS_DURABILITY_PROCESS);
-    uint8_t byte = 1;
-    ss_entry entry = {.data = &byte, .data_size = 1, .key_size = -1};
-    ss_appended appended;
-    ss_log_state before, after;
-    CHECK_EQUAL(ss_log_append_under(log, 1, &entry, 1, 0, 0, NULL, &appended), SS_OK);
-    CHECK_EQUAL(ss_log_terms_raise(same, 3), SS_OK); /* by whatever process */
-    CHECK_EQUAL(ss_log_state_get(log, &before), SS_OK);
-    for (uint32_t terms = 1; terms < 3; terms++)
-        for (int flags = 0; flags <= SS_APPEND_TRY; flags++)
-            CHECK_EQUAL(ss_log_append_under(log, terms, &entry, 1, 0, flags, NULL, &appended), SS_CHANGED);
-    CHECK_EQUAL(ss_log_state_get(log, &after), SS_OK);
-    CHECK_EQUAL(after.tail, before.tail);
-    CHECK_EQUAL(ss_log_append_under(log, 3, &entry, 1, 0, 0, NULL, &appended), SS_OK);
-    CHECK_EQUAL(ss_log_append_under(log, 4, &entry, 1, 0, 0, NULL, &appended), SS_OK);
-    CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_OK); /* who asks for no terms */
-    CHECK_EQUAL(ss_log_terms_raise(log, 2), SS_OK);
-    CHECK_EQUAL(ss_log_append_under(log, 2, &entry, 1, 0, 0, NULL, &appended), SS_CHANGED); /* they never fall */
-    close_store(other);
-    close_store(store);
-    store = open_store(SS_OPEN_READ_ONLY);
-    CHECK_EQUAL(ss_log_terms_raise(open_log(store, SS_DURABILITY_PROCESS), 9), SS_READ_ONLY);
-    close_store(store);
-    remove_root();
-}
-
 static void check_roll_and_trim(void)
 {
     fresh_root();
@@ -325,7 +295,6 @@ int main(void)
         check_mode(durability, SS_OPEN_PWRITE);
     }
     check_expected_tail();
-    check_terms();
     check_roll_and_trim();
     check_index();
     check_seek_between_frames();

@@ -204,9 +204,8 @@ def update(store: streamstore.Store, count: int) -> None:
 def compact(store: streamstore.Store, shard: int) -> int:
     """Compact all that is sealed of a shard; returns how many segments were."""
     stream = store.stream(NAME)
-    done = Compactor(rate=0).compact(
-        stream.log(shard), now_us=1 << 60, after_us=0, size_max=1 << 20, sealer=stream.sealer()
-    )
+    log = stream.log(shard)
+    done = Compactor(rate=0).compact(log, now_us=1 << 60, after_us=0, size_max=1 << 20, sealer=stream.sealer(log))
     if done.left_alone:
         raise AssertionError(done.left_alone)
     return done.segments
