@@ -83,6 +83,19 @@ def test_what_is_uncertain_is_there_whole_or_not_and_then_stays():
                 made.settle(seen(found))
 
 
+def test_what_nobody_saw_yet_is_not_past():
+    """Two killed clears, and records in between that nobody read: the second went through, not the first alone."""
+    made = expected("a")
+    made.settle(seen(items("a")))
+    made.keep_from(1)  # nothing of what was seen is past
+    made.shards[0].maybe_cleared.append(1)
+    b = Item(b"b", "k", None)
+    made.put(b, 0, "9")
+    made.shards[0].maybe_cleared.append(2)
+    made.settle([])
+    assert made.kept == []
+
+
 def test_what_did_not_come_before_a_later_record_never_comes():
     """Once a record behind it is there, a killed put that is not there is gone."""
     made = expected("a")

@@ -87,10 +87,13 @@ class Shard:
     def first(self) -> int:
         """The place of the first item that a read gives."""
         place = self.horizon
-        now_us = time.time_ns() // 1000  # of what nobody has seen yet it is known that it is new
-        while place < len(self.items) and (self.items[place].arrival_us or now_us) < self.oldest_us:
+        while place < len(self.items) and self._is_past(self.items[place]):
             place += 1
         return place
+
+    def _is_past(self, item: Item) -> bool:
+        # Of what nobody has seen yet it is known that it is new.
+        return (item.arrival_us or time.time_ns() // 1000) < self.oldest_us
 
     @property
     def kept(self) -> list[Item]:
@@ -148,7 +151,7 @@ class Shard:
             self.horizon = at  # for good: what was dropped does not come back when the clock does
             return
         for cleared in sorted(self.maybe_cleared):
-            if begin < cleared <= at and all(item.arrival_us < self.oldest_us for item in self.items[cleared:at]):
+            if begin < cleared <= at and all(map(self._is_past, self.items[cleared:at])):
                 self.horizon = cleared
                 return
 
