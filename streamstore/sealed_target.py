@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streamstore import attributes, description, native, routing
+from streamstore import attributes, native, routing
 from streamstore.errors import InvalidArgumentError, StreamStoreError
 from streamstore.events import StreamInfo
 from streamstore.native import PutResult, PutResults
@@ -36,7 +36,7 @@ def bind(
 def hold_to(log: native.Log, info: StreamInfo) -> None:
     """Let nothing in that was put together under older settings of the stream than these."""
     if info.terms and log.terms <= info.terms:  # a control file begins with none, and so does a stream
-        log.raise_terms(info.terms + 1, description.describe(info, log.shard_index))
+        log.raise_terms(info.terms + 1)
 
 
 def append(

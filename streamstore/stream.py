@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streamstore import attributes as blocks
@@ -258,9 +259,13 @@ class Stream(EncryptedStream, Keeping, Compacting):
             options = self._log_options(index)
             log = self.attachment.log(self.info.id, index, routing.shard_id(index), options, self.horizon)
             log.opener = self.keys.open
+            log.describe = partial(self._describe, index)
             self.attachment.unseal_with(self.info.id, unsealer(self.keys))
             self._logs[index] = log
         return log
+
+    def _describe(self, index: int) -> bytes:
+        return description.describe(self.check(), index)
 
     def _log_options(self, index: int) -> LogOptions:
         info = self.info if index in self.info.lineage else self.check()

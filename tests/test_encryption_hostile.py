@@ -26,7 +26,7 @@ def ring(tmp_path):
 
 
 def sealed_segment(tmp_path, ring):
-    """(path of the one segment of a closed store, its records): plain, sealed, plain."""
+    """(path of the segment of a closed store that has its encrypted record, offset of that, all records)."""
     with streamstore.open(tmp_path / "data", key_ring=ring) as store:
         stream = store.create_stream("s")
         stream.put_record(b"before", "k")
@@ -35,8 +35,9 @@ def sealed_segment(tmp_path, ring):
         stream.stop_encryption()
         stream.put_record(b"after", "k")
         records = list(stream.read())
-    (path,) = (tmp_path / "data/streams").rglob("*.seg")
-    return path, records
+    _, path, _ = sorted((tmp_path / "data/streams").rglob("*.seg"))  # each change of terms begins one
+    assert v1.decode_segment(path.read_bytes())[0].base == records[1].position
+    return path, v1.SEGMENT_HEADER_SIZE, records
 
 
 def reseal(data, offset, salt):
@@ -52,11 +53,10 @@ def test_a_frame_that_was_changed_on_purpose_is_no_record(tmp_path, ring):
     """Every byte of an encrypted record's body flipped, with the checks made to hold: damage of that record, or a key
     that is not there; what stands around it is read.
     """
-    path, records = sealed_segment(tmp_path, ring)
+    path, offset, records = sealed_segment(tmp_path, ring)
     before, sealed, after = records
     good = path.read_bytes()
     salt = int.from_bytes(good[80:88], "little")
-    offset = v1.SEGMENT_HEADER_SIZE + sealed.position - 64
     size = sealed.next_position - sealed.position
     pad = good[offset + 32] & 7
     outcomes = set()
@@ -83,13 +83,12 @@ def test_a_frame_that_was_changed_on_purpose_is_no_record(tmp_path, ring):
 
 def test_a_sealed_record_of_another_stream_is_no_record(tmp_path, ring):
     """A frame that was moved into another stream does not hold there: each has keys of its own."""
-    path, records = sealed_segment(tmp_path, ring)
+    path, offset, records = sealed_segment(tmp_path, ring)
     with streamstore.open(tmp_path / "data", key_ring=ring) as store:
         other = store.create_stream("other")
         other.start_encryption()
         stolen = records[1]
         raw = path.read_bytes()
-        offset = v1.SEGMENT_HEADER_SIZE + stolen.position - 64
         frame = v1.decode_frame(raw[offset:], stolen.position, int.from_bytes(raw[80:88], "little"))
         shard = other.shards()[0]
         log = other.log(0)

@@ -46,6 +46,7 @@ class Log:
         "generation",
         "keepalive",
         "address",
+        "describe",
         "opener",
         "pointer",
         "shard_id",
@@ -62,6 +63,7 @@ class Log:
         self.shard_index = shard_index
         self.shard_id = shard_id
         self.opener: Opener | None = None  # of encrypted records; None: there can be none
+        self.describe: Callable[[], bytes] = bytes  # what a segment begun now is to say; b"": what one would have said
         self.terms = 0  # that this object raised the log to; they never fall while it is good
 
     def append(
@@ -100,11 +102,12 @@ class Log:
         """
         return append_event(self.address, data, expected_tail, reserve)
 
-    def raise_terms(self, terms: int, description: bytes) -> None:
+    def raise_terms(self, terms: int) -> None:
         """From now on no append under terms older than these is let in, in any process.
 
-        What is appended under these through this object stands in segments with this description.
+        What is appended under these through this object stands in segments that say what `describe` gives now.
         """
+        description = self.describe()
         call(self.shard_id, lib.ss_log_terms_raise, self.pointer, terms, description, len(description))
         self.terms = max(self.terms, terms)
 
