@@ -141,12 +141,14 @@ def bench_server(board: Board, sizes: Plan, scratch: Path, cleanup: ExitStack) -
     side = Side("streamstore", "process", "s", statistics.median(starts), tuple(starts))
     board.post("serve.start", side.median, side, spread=quartiles(starts))
     process, url, _ = cleanup.enter_context(http_servers.ours(scratch / "load", "process"))
-    requests = http_load.requests(http_load.prepare(http_load.client(url), MEMORY_RECORD), MEMORY_RECORD)
+    kinesis = http_load.client(url)
+    http_load.prepare(kinesis, MEMORY_RECORD)
     idle = machine.private_bytes(process.pid)
     board.post("serve.idle", idle, Side("streamstore", "process", "bytes", idle, (idle,)))
     peak, passed = 0, 0
     with _Watch(process.pid) as watch:
         while passed < sizes.http_bytes:
+            requests = http_load.requests(http_load.begin(kinesis), MEMORY_RECORD)
             for name in ("PutRecords", "GetRecords"):
                 _, count = http_load.load(url, requests[name], 2 * sizes.http_seconds, scratch)
                 passed += count * PER_CALL[name] * MEMORY_RECORD

@@ -68,6 +68,11 @@ def prepare(kinesis: Any, size: int = 100) -> str:
             time.sleep(0.05)
     for _ in range(READ // BATCH):
         kinesis.put_records(StreamName="read", Records=entries(size))
+    return begin(kinesis)
+
+
+def begin(kinesis: Any) -> str:
+    """An iterator of the beginning of `read`, good for five minutes."""
     found = kinesis.get_shard_iterator(StreamName="read", ShardId=SHARD, ShardIteratorType="TRIM_HORIZON")
     iterator: str = found["ShardIterator"]
     return iterator
@@ -101,7 +106,8 @@ def load(url: str, request: Request, seconds: float, scratch: Path) -> tuple[flo
         "BENCH_OPERATION": request.operation,
         "BENCH_AUTHORIZATION": AUTHORIZATION,
     }
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "-s", str(script), url]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{max(round(seconds), 1)}s", "--timeout", "30s"]
+    command += ["-s", str(script), url]
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
     if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
         raise RuntimeError(f"{request.operation} at {url} was refused: {done.stdout.splitlines()[-4:]}")
