@@ -5,9 +5,11 @@ What they need is installed into build/interop, or taken from where STREAMSTORE_
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 import streamstore
+from streamstore import aggregation
 
 pytest.importorskip("granian")
 pytestmark = pytest.mark.stress
@@ -78,6 +81,41 @@ def test_the_js_sdk_over_http2(server):
     script = PLACE / "client.mjs"
     shutil.copy(HERE / "client.mjs", script)
     assert run("node", str(script), server.url).strip() == "ok"
+
+
+def test_aggregates_both_ways_with_npm():
+    """10,000 random aggregates: aws-kinesis-agg of npm takes ours apart, and we take apart its own."""
+    have("agg", ["npm", "install", "--no-audit", "--no-fund", "--silent", "aws-kinesis-agg"])
+    shutil.copy(HERE / "aggregates.mjs", PLACE / "aggregates.mjs")
+    chance = random.Random(7)
+    cases = []
+    for number in range(10_000):
+        # Theirs takes no empty data, and puts keys that look like small numbers in another order than it counts them.
+        records = [
+            (chance.randbytes(chance.randrange(1, 40)), f"key-{chance.randrange(6)}", chance.getrandbits(127) | 1 << 64)
+            for _ in range(chance.randrange(2, 12))
+        ]
+        cases.append([record[:2] for record in records] if number % 2 else records)
+
+    def encoded(records):
+        return [[base64.b64encode(each[0]).decode(), each[1], *map(str, each[2:])] for each in records]
+
+    asked = [
+        json.dumps({"records": encoded(case), "made": base64.b64encode(aggregation.aggregate(case)[0].data).decode()})
+        for case in cases
+    ]
+    answered = subprocess.run(
+        ["node", str(PLACE / "aggregates.mjs")], input="\n".join(asked), capture_output=True, text=True, timeout=300,
+        check=True,
+    )  # fmt: skip
+    lines = answered.stdout.splitlines()
+    assert len(lines) == len(cases)
+    for case, line in zip(cases, map(json.loads, lines), strict=True):
+        users = aggregation.deaggregate(base64.b64decode(line["theirs"]))
+        hashes = [user.explicit_hash_key for user in users]
+        assert [(user.data, user.partition_key) for user in users] == [entry[:2] for entry in case]
+        assert hashes == [entry[2] if len(entry) == 3 else None for entry in case]
+        assert [each[: len(entry)] for each, entry in zip(line["seen"], case, strict=True)] == encoded(case)
 
 
 def test_the_java_sdk_over_cbor(server):
