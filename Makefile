@@ -15,7 +15,7 @@ HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
 C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
-.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts faults bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -72,6 +72,9 @@ cuts: $(VENV)/.built $(VENV)/.extra-test ## Power cuts simulated: 100,000 images
 
 spin: $(VENV)/.made ## Check the models of locks, publishing, rolls, group commit and resharding, and that broken ones are found
 	@$(BIN)/python tests/spin $(ARGS)
+
+faults: $(VENV)/.built $(VENV)/.extra-test ## Fail call 1, 2, 3 ... of every kind the core makes, and cut the power on top (STRIDE=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m faults --stride $(or $(STRIDE),1) $(if $(SEED),--seed $(SEED))
 
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)

@@ -28,6 +28,7 @@ typedef struct {
     uint8_t kind;
     uint32_t moment;
     uint32_t end; /* of syncs: UINT32_MAX where it never succeeded */
+    int failed;   /* it came back with an error: what it should have written counts as clean, and is not tried again */
     uint32_t file;
     uint64_t offset;
     uint64_t size;

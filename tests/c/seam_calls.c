@@ -210,6 +210,7 @@ static void end_sync(size_t index, int result)
         seam_scan(trace);
         if (result == 0)
             trace->ops[index].end = trace->moment;
+        trace->ops[index].failed = result != 0 && error != EINTR;
         next_moment(trace);
     }
     seam_unlock();
@@ -218,10 +219,10 @@ static void end_sync(size_t index, int result)
 
 int fdatasync(int fd)
 {
-    if (FAILS(SEAM_CALL_SYNC))
-        return -1;
+    int failed = FAILS(SEAM_CALL_SYNC), error = errno;
     size_t index = begin_sync(fd, -1, 0, UINT64_MAX);
-    int result = (int)syscall(SYS_fdatasync, fd);
+    int result = failed ? -1 : (int)syscall(SYS_fdatasync, fd);
+    errno = failed ? error : errno;
     end_sync(index, result);
     return result;
 }
@@ -238,8 +239,7 @@ int fsync(int fd)
 
 int msync(void *map, size_t size, int flags)
 {
-    if (FAILS(SEAM_CALL_SYNC_MAP))
-        return -1;
+    int failed = FAILS(SEAM_CALL_SYNC_MAP), error = errno;
     int32_t file = -1;
     uint64_t offset = 0;
     seam_lock();
@@ -250,7 +250,8 @@ int msync(void *map, size_t size, int flags)
         }
     seam_unlock();
     size_t index = file >= 0 && flags & MS_SYNC ? begin_sync(-1, file, offset, size) : SIZE_MAX;
-    int result = (int)syscall(SYS_msync, map, size, flags);
+    int result = failed ? -1 : (int)syscall(SYS_msync, map, size, flags);
+    errno = failed ? error : errno;
     end_sync(index, result);
     return result;
 }

@@ -26,6 +26,7 @@ typedef struct {
     uint32_t entry_count;
     const seam_op **syncs; /* that succeeded before the cut */
     size_t sync_count;
+    int some_failed;
     const char **skipped; /* names of which a change did not survive: no later one did */
     size_t skipped_count;
 } image;
@@ -61,11 +62,24 @@ static uint32_t durable_since(const image *made, uint32_t file, uint64_t offset)
     uint32_t since = 0;
     for (size_t i = 0; i < made->sync_count; i++) {
         const seam_op *op = made->syncs[i];
-        if (op->kind == SEAM_SYNC && op->file == file && op->moment > since &&
+        if (op->kind == SEAM_SYNC && !op->failed && op->file == file && op->moment > since &&
             (offset == WHOLE || (offset >= op->offset && offset - op->offset < op->size)))
             since = op->moment;
     }
     return since;
+}
+
+/* Whether the first sync that should have written a store failed: its pages then count as clean, whatever syncs
+ * succeed later. */
+static int is_doomed(const image *made, const seam_op *store)
+{
+    for (size_t i = 0; made->some_failed && i < made->sync_count; i++) {
+        const seam_op *op = made->syncs[i];
+        if (op->kind == SEAM_SYNC && op->file == store->file && op->moment >= store->moment &&
+            store->offset + store->size > op->offset && store->offset - op->offset < op->size)
+            return op->failed;
+    }
+    return 0;
 }
 
 static uint32_t durable_names_since(const image *made, const char *directory, size_t length)
@@ -73,7 +87,7 @@ static uint32_t durable_names_since(const image *made, const char *directory, si
     uint32_t since = 0;
     for (size_t i = 0; i < made->sync_count; i++) {
         const seam_op *op = made->syncs[i];
-        if (op->kind == SEAM_SYNC_DIR && op->moment > since && strlen(op->path) == length &&
+        if (op->kind == SEAM_SYNC_DIR && !op->failed && op->moment > since && strlen(op->path) == length &&
             memcmp(op->path, directory, length) == 0)
             since = op->moment;
     }
@@ -142,8 +156,11 @@ static void choose_sector(image *made, uint8_t *bytes, uint32_t file, uint64_t s
     size_t durable = 0, keep = 0;
     while (durable < count && ops[durable]->moment <= since)
         durable++;
-    for (size_t i = 0; i < durable; i++)
-        apply(bytes, ops[i], made, 0);
+    for (size_t i = 0; i < durable; i++) {
+        int lost = is_doomed(made, ops[i]) && made->mode != SEAM_KEPT && made->mode != SEAM_LAST;
+        if (!lost || (made->mode != SEAM_LOST && made->mode != SEAM_EACH && next_random(made) & 1))
+            apply(bytes, ops[i], made, 0);
+    }
     ops += durable;
     count -= durable;
     if (!count)
@@ -349,9 +366,12 @@ static int choose_names(image *made)
     made->syncs = malloc(most * sizeof *made->syncs);
     if (!made->entries || !made->skipped || !made->syncs)
         return ENOMEM;
-    for (size_t i = 0; i < trace->count; i++)
-        if (trace->ops[i].kind >= SEAM_SYNC && trace->ops[i].end < made->moment)
-            made->syncs[made->sync_count++] = &trace->ops[i];
+    for (size_t i = 0; i < trace->count; i++) {
+        const seam_op *op = &trace->ops[i];
+        if (op->kind >= SEAM_SYNC && (op->end < made->moment || (op->failed && op->moment < made->moment)))
+            made->syncs[made->sync_count++] = op;
+        made->some_failed |= op->failed;
+    }
     if (trace->entry_count)
         memcpy(made->entries, trace->entries, trace->entry_count * sizeof *made->entries);
     made->entry_count = trace->entry_count;

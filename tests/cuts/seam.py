@@ -81,6 +81,23 @@ def freeze(wall_us: int) -> None:
     _loaded().seam_freeze(wall_us)
 
 
+def fail(kind: int, first: int, error: int, *, lasting: bool, short_write: bool) -> None:
+    """Let the first-th call of that kind that the core makes from now on fail, and where lasting all after it."""
+    _loaded().seam_fail(kind, first, error, int(lasting), int(short_write))
+
+
+def failed() -> int:
+    """How many calls were failed since."""
+    return int(_loaded().seam_failed())
+
+
+def heal() -> int:
+    """The same; and nothing fails any more."""
+    count = failed()
+    _loaded().seam_fail(-1, 0, 0, 0, 0)
+    return count
+
+
 class Trace:
     """What happens below a directory from now until the end of the block."""
 
