@@ -34,7 +34,7 @@ def receive_dead(call: Call, request: Request) -> Receiving:
 def _receiving(call: Call, request: Request, kind: int) -> Receiving:
     found = _ready(call, request)
     seconds = request.get("VisibilityTimeoutSeconds")
-    visibility_us = found.settings.visibility_us if seconds is None else seconds * limits.MICROSECONDS
+    visibility_us = None if seconds is None else seconds * limits.MICROSECONDS
     wait_s = request.get("WaitTimeSeconds", WAIT_SECONDS)
     return Receiving(call, found, kind, request.get("Limit", LIMIT), wait_s, visibility_us)
 

@@ -173,6 +173,8 @@ def _passes(call: Call, found: Found, filters: list[tuple[str, int | None]]) -> 
     for arn, created_ms in filters:
         parsed = arns.parse_stream(arn)
         ours = parsed is not None and (parsed.name, parsed.account) == (found.source.name, call.account)
+        if call.service.isolate:
+            ours = ours and parsed is not None and parsed.region == call.caller.region
         # In whole seconds, which is what JSON clients send.
         if ours and (created_ms is None or created_ms // 1000 == found.source.created_us // _SECOND):
             return True

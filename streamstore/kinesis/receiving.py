@@ -35,7 +35,7 @@ _DEAD_LOOK_S = 0.2
 class Receiving(Waiting):
     """One receive; a door drives it, in one thread or task at a time. `kind` is that of the handles it gives."""
 
-    def __init__(self, call: Call, found: Found, kind: int, limit: int, wait_s: int, visibility_us: int) -> None:
+    def __init__(self, call: Call, found: Found, kind: int, limit: int, wait_s: int, visibility_us: int | None) -> None:
         self._call = call
         self._found = found
         self._engine = found.engine(call)
@@ -85,10 +85,12 @@ class Receiving(Waiting):
 
     def _look(self) -> list[dict[str, Any]]:
         engine = self._engine
+        # The queue's own as it is now: it may have been changed since the wait began.
+        us = engine.settings.visibility_us if self._visibility_us is None else self._visibility_us
         if self._kind == handles.LIVE:
-            taken = engine.receive(self._limit, self._visibility_us, NOBODY)
+            taken = engine.receive(self._limit, us, NOBODY)
         else:
-            letters = dead.receive(engine, self._limit, self._visibility_us)
+            letters = dead.receive(engine, self._limit, us)
             taken = [
                 (record, name, letter.number, letter.receives, letter.first_us) for name, letter, record in letters
             ]

@@ -21,6 +21,7 @@ class Refusal(NamedTuple):
 
 _OVERTAKEN = Refusal(False, "The record was received again since, or became a dead-letter record.")
 _RESTORED = Refusal(False, "The dead-letter record was received again since, or was restored.")
+_LOST = Refusal(False, "The delivery was lost in a power cut: the record will be received again.")
 _GONE = Refusal(True, "The record was acknowledged, or is past retention.")
 _Judge = Callable[[FoldedDeliveries, Receipt], "Refusal | None"]
 _Write = Callable[[Sequence[int]], bytes]
@@ -127,7 +128,9 @@ def _judge_live(state: FoldedDeliveries, receipt: Receipt) -> Refusal | None:
     delivery = state.live.get(name)
     if delivery is not None:
         return None if delivery.number == number else _OVERTAKEN
-    return _OVERTAKEN if name in state.dead else _GONE
+    if name in state.dead:
+        return _OVERTAKEN
+    return _LOST if state.is_fresh(name) else _GONE
 
 
 def _judge_ack(state: FoldedDeliveries, receipt: Receipt) -> Refusal | None:

@@ -264,6 +264,8 @@ class Engine:
 
     def _check_gone(self, state: FoldedDeliveries, name: int, live: bool) -> None:
         """A receipt that is not current: nothing where the message was acknowledged, else StaleReceiptError."""
+        if state.is_fresh(name):
+            raise StaleReceiptError(f"message {name_text(name)} will be delivered again: its delivery was not kept")
         if live:
             raise StaleReceiptError(f"message {name_text(name)} was delivered again since this receipt was given")
         if name in state.dead:

@@ -414,6 +414,11 @@ class Deliveries:
             if name in self.ready:
                 heappush(self._ready_order, name)
 
+    def is_fresh(self, name: int) -> bool:
+        """Was this message never delivered, as far as is known? A power cut may have taken a delivery back."""
+        cursor = self.cursors.get(shard_of(name))
+        return cursor is None or position_of(name) >= cursor.position
+
     def next_deadline_us(self) -> int | None:
         """When something waiting or in flight is to be looked at next, on the boot clock."""
         return self._due[0][0] if self._due else None

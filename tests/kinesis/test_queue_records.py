@@ -10,12 +10,13 @@ from boto_clients import no_retries
 from queue_calls import dead_after, failure, handles, make_queue, make_stream, outcome, put, receive
 
 import streamstore
-from streamstore import clock
+from streamstore import clock, errors
 from streamstore.kinesis import deliveries, wire
 from streamstore.kinesis import handles as tokens
 from streamstore.kinesis.door import client
 from streamstore.kinesis.faults import Faults
 from streamstore.kinesis.wire import HttpRequest
+from streamstore.queue import events
 from streamstore.retention import TrustedClock
 
 VISIBILITY = "VisibilityTimeoutSeconds"
@@ -140,6 +141,18 @@ def test_a_receive_waits_for_what_is_given_back_and_for_dead_letters(kinesis, qu
     receive(kinesis, queue, VisibilityTimeoutSeconds=0)
     waiting[1].join(15)
     assert found[1:] == [(True, [b"y"])]
+
+
+def test_a_receive_that_waits_goes_by_the_visibility_of_the_moment(kinesis, queue, store):
+    """Where the request says none: what an update says holds for what is received after it."""
+    found = []
+    waiting = threading.Thread(target=lambda: found.extend(receive(kinesis, queue, WaitTimeSeconds=20)))
+    waiting.start()
+    kinesis.update_queue(QueueARN=queue, QueueAttributes={VISIBILITY: 0})
+    put(kinesis, b"x")
+    waiting.join(15)
+    assert bodies(found) == [b"x"]
+    assert store.open_queue("q").stats()["in_flight"] == 0
 
 
 def test_a_record_comes_again_until_it_is_acknowledged(kinesis, queue):
@@ -355,6 +368,26 @@ def test_handles_from_before_a_power_cut_are_refused_where_the_cut_may_have_take
         for arn, entry in zip(arns, entries, strict=True)
     ]
     assert outcomes == [(0, ["InvalidArgumentException"]), (1, [])]
+
+
+def test_a_delivery_that_a_power_cut_took_back_is_not_acknowledged(kinesis, queue, store):
+    """Neither here nor in Python: what will be received again was not done for good."""
+    put(kinesis, b"x")
+    embedded = store.open_queue("q")
+    message = embedded.get()
+    message.extend(0)
+    record = receive(kinesis, queue)
+    with embedded.engine.journal.lock:  # what is left where the cut took the end of the delivery log
+        start = embedded.engine.source.first(0)
+        assert embedded.engine.journal.append(events.other("lose", 0, start))
+    for call, more in (
+        (kinesis.acknowledge_queue_records, {}),
+        (kinesis.update_queue_records_visibility, {"VisibilityTimeoutSeconds": 1}),
+    ):
+        assert outcome(call(QueueARN=queue, Entries=handles(record, **more))) == (0, ["InvalidArgumentException"])
+    with pytest.raises(errors.StaleReceiptError):
+        embedded.ack(message.receipt)
+    assert bodies(receive(kinesis, queue)) == [b"x"]
 
 
 def test_handles_are_ours_or_nothing():
