@@ -8,7 +8,7 @@ import pytest
 from running import STRESS, run, seed
 
 
-@pytest.mark.parametrize("durability", ["process", "sync"])
+@pytest.mark.parametrize("durability", ["process", "sync", "interval"])
 @pytest.mark.parametrize("kills", [pytest.param(15, id="short"), pytest.param(500, id="long", marks=STRESS)])
 def test_a_stream_survives_deaths_over_its_upkeep(tmp_path: Path, kills: int, durability: str) -> None:
     """The store opens, nothing acknowledged is lost, and no file is left that belongs to nothing."""

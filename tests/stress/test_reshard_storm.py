@@ -8,7 +8,7 @@ import pytest
 from running import STRESS, run, seed
 
 
-@pytest.mark.parametrize("durability", ["process", "sync"])
+@pytest.mark.parametrize("durability", ["process", "sync", "interval"])
 @pytest.mark.parametrize("reshards", [pytest.param(20, id="short"), pytest.param(200, id="long", marks=STRESS)])
 def test_four_writers_and_three_followers_ride_out_a_storm(tmp_path: Path, reshards: int, durability: str) -> None:
     """Splits, merges and counts by two resharders at a time, each killed after a moment."""
