@@ -75,11 +75,11 @@ def write_on(root: Path, writer: int, seed: int) -> None:
     tally.dump(root / f"writer-{writer}")
 
 
-def _in_pieces(stream: Any, stop: Path, chance: random.Random) -> Iterator[list[Any]]:
+def _in_pieces(stream: Any, root: Path, chance: random.Random) -> Iterator[list[Any]]:
     """Batches, by a new reader from a saved position (as JSON) every while."""
     position = "TRIM_HORIZON"
     while True:
-        quiet = stop.exists()
+        quiet = (root / "written").exists()
         found = False
         with stream.read(position, follow=chance.random() < 0.5, timeout=0.2) as reader:
             for _ in range(chance.randrange(1, 20)):
@@ -95,11 +95,11 @@ def _in_pieces(stream: Any, stop: Path, chance: random.Random) -> Iterator[list[
 
 def follow_on(root: Path, how: str, seed: int) -> None:
     """See every record once, until nobody writes any more."""
-    stop, tally = root / "stop", Tally(how)
+    tally = Tally(how)
     with streamstore.open(root / "store", create=False) as store:
         stream = store.stream("s")
         if how == "saved":
-            for batch in _in_pieces(stream, stop, random.Random(seed)):
+            for batch in _in_pieces(stream, root, random.Random(seed)):
                 tally.take(batch)
         else:
             with stream.read(follow=True, merge=how == "merged", timeout=6) as reader:
@@ -158,7 +158,8 @@ def check(root: Path) -> tuple[int, int]:
     put = sorted(item for who in range(WRITERS) for item in json.loads((root / f"writer-{who}").read_text()))
     for how in FOLLOWERS:
         if json.loads((root / f"follower-{how}").read_text()) != put:
-            raise proof.Failure(f"the {how} follower did not see what was put")
+            seen = sum(count for *_, count in json.loads((root / f"follower-{how}").read_text()))
+            raise proof.Failure(f"the {how} follower saw {seen} records, not {sum(count for *_, count in put)} as put")
     with streamstore.open(root / "store") as store:
         stream = store.stream("s")
         for merge in (False, True):
@@ -195,7 +196,9 @@ def main() -> None:
         kills = storm(options.root, options.reshards, chance)
     finally:
         (options.root / "stop").touch()
-    broken = [pid for pid in children if os.waitpid(pid, 0)[1]]
+    broken = [pid for pid in children[:WRITERS] if os.waitpid(pid, 0)[1]]
+    (options.root / "written").touch()  # not before: the last put of a writer may have waited for the disk
+    broken += [pid for pid in children[WRITERS:] if os.waitpid(pid, 0)[1]]
     if broken:
         raise proof.Failure(f"{len(broken)} writers or followers failed")
     records, shards = check(options.root)
