@@ -133,10 +133,11 @@ def _seconds(call: Callable[[], Any], count: int) -> float:
 def bench_server(board: Board, sizes: Plan, scratch: Path, cleanup: ExitStack) -> None:
     """From the command to its ready line, with a store that has streams; then its memory, idle and under load."""
     starts = []
-    for number in range(sizes.http_rounds):
+    for number in range(1 + sizes.http_rounds):
         with http_servers.ours(scratch / "store", "process") as (_, url, seconds):
-            starts.append(seconds)
-            if number == 0:
+            if number:
+                starts.append(seconds)
+            else:
                 http_load.prepare(http_load.client(url), MEMORY_RECORD)
     side = Side("streamstore", "process", "s", statistics.median(starts), tuple(starts))
     board.post("serve.start", side.median, side, spread=quartiles(starts))
