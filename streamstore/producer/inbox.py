@@ -31,9 +31,16 @@ class Inbox:
         with self.lock:
             self.work.notify()
 
+    def close(self) -> None:
+        """Take no more, and have what is there sent."""
+        with self.lock:
+            self.intake.closed = self.flush = True
+            self.work.notify()
+            self.settled.notify_all()
+
     def make_locks(self) -> None:
         """Locks that nobody holds: at first, and in a forked child."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a signal's handler may log into the stream that its thread just puts to
         self.work = threading.Condition(self.lock)  # the sender waits for it
         self.settled = threading.Condition(self.lock)  # callers do
         self.waiters = 0

@@ -70,8 +70,11 @@ class Producer:
         self._inbox = inbox = Inbox(UserRecordFuture, *bounds, self._size_max)
         self._put = inbox.intake.put
         sender = Sender(self._target, shards, self.knobs, inbox, Settling(inbox, self._metrics))
-        # Also when it is forgotten, and at the end of the program: nothing that was put is lost in silence.
-        self._end = weakref.finalize(self, _end, inbox, sender, self._target)
+        self._sender = sender
+        # A producer that is forgotten takes no more, and its sender ends once it is done; nobody waits for that here,
+        # because any thread may be the one that collects it, the sender's own too.
+        self._forgotten = weakref.finalize(self, inbox.close)
+        self._forgotten.atexit = False  # at the end of the program the sender is waited for
         native.watch_fork(self)
 
     def __repr__(self) -> str:
@@ -80,7 +83,7 @@ class Producer:
     def _after_fork(self) -> None:
         self._inbox.make_locks()
         self._inbox.forked = self._inbox.intake.closed = True
-        self._end.detach()
+        self._forgotten.detach()
 
     # --- putting ----------------------------------------------------------------------------------------------------
 
@@ -160,7 +163,8 @@ class Producer:
 
         Safe to call twice.
         """
-        self._end()
+        self._inbox.close()
+        self._sender.join()
 
     def __enter__(self) -> Producer:
         return self
@@ -220,15 +224,6 @@ def _target(target: Any, stream: str | None, knobs: Knobs, options: dict[str, An
     if options:
         raise InvalidArgumentError("client_options are for a client that is made here")
     return ServiceTarget(target, stream, own=False)
-
-
-def _end(inbox: Inbox, sender: Sender, target: Target) -> None:
-    with inbox.lock:
-        inbox.intake.closed = inbox.flush = True
-        inbox.work.notify()
-        inbox.settled.notify_all()
-    sender.join()
-    target.close()
 
 
 def _as_bytes(data: Any) -> bytes:

@@ -5,6 +5,7 @@ Everything but the inbox and the list of answers is its own, so it needs no lock
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import threading
@@ -60,10 +61,15 @@ class Sender:
         inbox.intake.take(self._wake_at)  # nobody has it yet
         self._thread = threading.Thread(target=self._run, name=f"streamstore-producer-{target.name}", daemon=True)
         self._thread.start()
+        atexit.register(self._at_exit)  # nothing that was put is lost because a program ends
 
     def join(self) -> None:
-        """Wait until it has ended."""
+        """Wait until it has ended, which it does once the inbox is closed and nothing is outstanding."""
         self._thread.join()
+
+    def _at_exit(self) -> None:
+        self._inbox.close()
+        self.join()
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 
@@ -72,9 +78,12 @@ class Sender:
             while self._step():
                 continue
             self._couriers.stop()
+            self._target.close()
         except Exception as error:  # a mistake of ours: whatever it is, nobody is to wait for ever
             self._inbox.log.exception("the producer of %s ends", self._target.name)
             self._collapse(error)
+        finally:
+            atexit.unregister(self._at_exit)
 
     def _step(self) -> bool:
         """One round, once there is something to do; False at the end. Nothing of it is held in the sleep after it."""
