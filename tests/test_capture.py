@@ -372,3 +372,28 @@ def test_a_checkpoint_of_the_source_works_on_the_capture(store, origin):
     wanted = [*shards[1][11:], *shards[3]]
     assert {record.data for record in read_from(copy, checkpoint)} == {r.data for r in wanted} | {b"not captured"}
     assert len(list(read_from(copy, {}))) == 121
+
+
+def test_enhanced_fan_out_takes_the_same(store, origin):
+    """As a consumer registered for it: what there is, then what comes, across a split; polling goes on behind that."""
+    pytest.importorskip("granian")
+    stream = origin.create_stream("s")
+    put(stream, 50)
+    copy = store.create_stream("copy", shard_count=2)
+    with streamstore.serve_in_thread(origin) as server:
+        with Capture(copy, f"{server.url}/s", consumer="me") as capture:
+            assert capture.run(follow=False).records == 50
+        with Capture(copy, f"{server.url}/s", consumer="me") as capture:
+            thread = threading.Thread(target=capture.run)
+            thread.start()
+            put(stream, 30, 50)
+            stream.split_shard("shardId-000000000000")
+            put(stream, 30, 80)
+            limit = time.monotonic() + 60
+            while capture.records < 60 and time.monotonic() < limit:
+                time.sleep(0.01)
+            capture.stop()
+            thread.join()
+        put(stream, 5, 110)
+        assert once(copy, open_source(f"{server.url}/s", interval=0.05)) == 5
+    assert same(copy, stream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import streamstore
+from streamstore.capture.fanout import FanOut
 from streamstore.capture.files import FileSource
 from streamstore.capture.kinesis import KinesisSource
 from streamstore.capture.polling import Polling
@@ -21,7 +22,7 @@ kinesis:NAME           a stream of AWS, by boto3's own settings (extra `boto3`)
 store:DIR#STREAM       a stream of another store
 PATH or PATTERN        files that grow: file:PATH, or a text with a slash, a dot or an asterisk"""
 
-_OF_KINESIS = ("start", "region", "source_id", "interval", "client")
+_OF_KINESIS = ("start", "region", "source_id", "interval", "consumer", "client")
 OPTIONS = {
     "endpoint": _OF_KINESIS,
     "aws": _OF_KINESIS,
@@ -48,7 +49,8 @@ def open_source(address: str, **options: Any) -> Source:
     """The source that a text names (see FORMS). Raises InvalidArgumentError, and what opening it raises.
 
     Options: `start` for all; of a Kinesis endpoint `region`, `source_id`, `interval` (seconds between two reads of a
-    shard that has nothing more); of files `taker`, `multi_line`, `source_id`, `interval`.
+    shard that has nothing more), `consumer` (enhanced fan-out under that name); of files `taker`, `multi_line`,
+    `source_id`, `interval`.
     """
     kind, rest = kind_of(address)
     if unknown := sorted(set(options) - set(OPTIONS[kind])):
@@ -89,9 +91,12 @@ def kinesis_source(
     start: Any = "TRIM_HORIZON",
     source_id: str | None = None,
     interval: float = 1.0,
+    consumer: str | None = None,
 ) -> Source:
-    """A stream of a Kinesis endpoint, read by polling."""
+    """A stream of a Kinesis endpoint, read by polling, or by enhanced fan-out under the name of a consumer."""
     source = KinesisSource(client or make_client(url, region), stream, start=start, source_id=source_id)
+    if consumer is not None:
+        return source.read_by(FanOut(source, consumer))
     return source.read_by(Polling(source, interval=interval, behind=min(interval, 0.2)))
 
 

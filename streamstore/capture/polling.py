@@ -20,7 +20,7 @@ INTERVAL_BEHIND = 0.2
 CLOCKS_APART_MAX = 300.0
 PAUSE_FIRST = 0.2
 PAUSE_MAX = 10.0
-_LASTING = {"ResourceNotFoundException", "AccessDeniedException", "InvalidArgumentException", "ValidationException"}
+LASTING = {"ResourceNotFoundException", "AccessDeniedException", "InvalidArgumentException", "ValidationException"}
 
 
 class Polling:
@@ -91,7 +91,7 @@ class Polling:
         code = error_code(error)
         if code == "ExpiredIteratorException" and iterator is not None:
             self._again(0.0, shard, None, pause)
-        elif code is None or (code in _LASTING and not _is_early(code, shard, iterator)):
+        elif code is None or (code in LASTING and not _is_early(code, shard, iterator)):
             raise error
         else:
             self._source.retries += 1

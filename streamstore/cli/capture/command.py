@@ -62,6 +62,9 @@ LINE_INTERVAL = 5.0
 @click.option("--region", help="Of a Kinesis endpoint.")
 @click.option("--source-id", help="A name of the source, in place of the one made of its ARN and when it was created.")
 @click.option("--interval", type=click.FloatRange(min=0.01), help="Seconds between reads of a shard without news.  [1]")
+@click.option(
+    "--fan-out", "consumer", metavar="NAME", help="Of an endpoint: enhanced fan-out, as a consumer of that name."
+)
 @click.option("--multi-line", metavar="REGEX", help="Of files: a record begins with each line in which this is found.")
 @click.option("--key-field", metavar="PATH", help="Of files: partition key from JSON lines, a dotted path.")
 @click.option("--key-regex", metavar="REGEX", help="Of files: partition key, the first group of a regular expression.")
@@ -101,7 +104,7 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
 
 
 def _source_options(source: str, options: dict[str, Any]) -> dict[str, Any]:
-    names = ["start", "source_id", "interval", "region", "multi_line"]
+    names = ["start", "source_id", "interval", "region", "consumer", "multi_line"]
     found = {name: options[name] for name in names if options[name] is not None}
     fields = ("key_field", "key_regex", "time_field", "time_regex")
     if any(options[name] is not None for name in (*fields, "time_format")):
