@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -89,3 +91,23 @@ def test_files_are_captured_with_keys_and_times(tmp_path):
     for wrong in (["--key-regex", "("], ["--key-regex", "a", "--key-field", "b"], ["--region", "x"], ["--start", "5"]):
         assert run("capture", tmp_path / "copy", "c", source, *wrong).code == 2
     assert run("capture", tmp_path / "copy", "c", "kinesis:x", "--key-field", "a").code == 2
+
+
+def test_stdin_is_captured_and_gone_on_with_by_its_name(tmp_path):
+    """A line each; the same bytes again, with more behind them, give only what is new where the pipe has a name."""
+    place = tmp_path / "copy"
+
+    def capture(lines: int, *options: object, end: bytes = b"") -> int:
+        with start("capture", place, "c", "-", "--create", "--json", *options, stdin=subprocess.PIPE) as process:
+            out, err = process.communicate(b"".join(b"line %d\n" % n for n in range(lines)) + end, timeout=60)
+        assert process.returncode == 0, err
+        return int(json.loads(out)["records"])
+
+    assert capture(50, "--source-id", "mine") == 50
+    assert capture(70, "--source-id", "mine", "--key-regex", r"(\d+)", end=b"end") == 21
+    assert capture(3) == 3
+    assert capture(3) == 3
+    with streamstore.open(place, create=False) as store:
+        found = [record for record in store.stream("c").read() if record.source["from"] == "mine"]
+    assert sorted(record.data for record in found) == sorted([b"line %d" % n for n in range(70)] + [b"end"])
+    assert [record.data for record in found if record.source.get("newline") is False] == [b"end"]

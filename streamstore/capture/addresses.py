@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import streamstore
 from streamstore.capture.fanout import FanOut
 from streamstore.capture.files import FileSource
 from streamstore.capture.kinesis import KinesisSource
+from streamstore.capture.pipe import PipeSource
 from streamstore.capture.polling import Polling
 from streamstore.capture.source import Source
 from streamstore.capture.streams import StreamSource
@@ -20,13 +22,15 @@ FORMS = """\
 http://HOST:PORT/NAME  a stream behind a Kinesis endpoint, https:// too (extra `boto3`)
 kinesis:NAME           a stream of AWS, by boto3's own settings (extra `boto3`)
 store:DIR#STREAM       a stream of another store
-PATH or PATTERN        files that grow: file:PATH, or a text with a slash, a dot or an asterisk"""
+PATH or PATTERN        files that grow: file:PATH, or a text with a slash, a dot or an asterisk
+-                      stdin"""
 
 _OF_KINESIS = ("start", "region", "source_id", "interval", "consumer", "client")
 OPTIONS = {
     "endpoint": _OF_KINESIS,
     "aws": _OF_KINESIS,
     "store": ("start",),
+    "stdin": ("start", "source_id", "taker", "multi_line"),
     "files": ("start", "source_id", "interval", "taker", "multi_line"),
 }
 
@@ -62,6 +66,9 @@ def open_source(address: str, **options: Any) -> Source:
         return kinesis_source(None, rest, **options)
     if kind == "store":
         return _store(rest, **options)
+    if kind == "stdin":
+        options.pop("start", None)
+        return PipeSource(sys.stdin.buffer, **options)
     return FileSource([rest], **_for_files(options))
 
 
@@ -73,6 +80,8 @@ def options_of(address: str) -> tuple[str, ...]:
 def kind_of(address: str) -> tuple[str, str]:
     """What an address names, and the rest of it. Raises InvalidArgumentError."""
     kind, colon, rest = address.partition(":")
+    if address == "-":
+        return "stdin", address
     if kind in ("http", "https"):
         return "endpoint", address
     if colon and rest and kind in ("kinesis", "store", "file"):

@@ -85,6 +85,7 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
       kinesis:NAME            a stream of AWS
       store:DIR#STREAM        a stream of another store
       PATH or 'PATTERN'       files that grow, through rotation; a line each
+      -                       stdin, a line each; goes on only with --source-id
 
     \b
     Examples:
