@@ -76,6 +76,17 @@ spin: $(VENV)/.made ## Check the models of locks, publishing, rolls, group commi
 faults: $(VENV)/.built $(VENV)/.extra-test ## Fail call 1, 2, 3 ... of every kind the core makes, and cut the power on top (STRIDE=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m faults --stride $(or $(STRIDE),1) $(if $(SEED),--seed $(SEED))
 
+kills: $(VENV)/.built $(VENV)/.extra-test ## 2,000 kills at random moments and at named points, held to a history (KILLS=n, SEED=n)
+	@$(BIN)/python tests/kills.py --kills $(or $(KILLS),2000) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.made ## Hostile bytes under sanitizers, 15 seconds a target (SECONDS=n, SEED=n)
+	@$(BIN)/python tests/fuzz --seconds $(or $(SECONDS),15) $(if $(SEED),--seed $(SEED))
+
+PROOFS := seeded spin fuzz kills cuts
+proof: ## All suites of docs/reliability.md, and its table from their figures; hours
+	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
+	@$(BIN)/python tests/figures.py docs/reliability.md
+
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
 

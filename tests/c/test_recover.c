@@ -92,8 +92,8 @@ static void check_verdict_e(void)
     close_store(store);
 }
 
-/* With the control file gone it is the frames behind the hole that say how far the log was durable: what is missing below
- * that was lost, and is no tear, though it looks like one. */
+/* With the control file gone it is the frames behind the hole that say how far the log was durable: what is missing
+ * below that was lost, and is no tear, though it looks like one. */
 static void check_claims(void)
 {
     const uint64_t n = SYNCED - 4;
