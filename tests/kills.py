@@ -1,4 +1,4 @@
-"""`python tests/kills.py --kills N`: processes killed at random moments and at named points, over all programs of kills.
+"""`python tests/kills.py --kills N`: processes killed at random moments and at named points, by all programs of kills.
 
 Writers and tailers in all modes, held to a history (history.py); compaction, trimming, catalog snapshots, splits and
 merges; queue workers; trimmers; and every named point of the core, partly in PID namespaces of their own.

@@ -1,5 +1,5 @@
-/* Frames, packed frames and segment headers of any bytes, with checks that hold: what is hostile reaches the code behind
- * them. */
+/* Frames, packed frames and segment headers of any bytes, with checks that hold: what is hostile reaches the code
+ * behind them. */
 #include <stdlib.h>
 
 #include "record.h"

@@ -101,8 +101,8 @@ static void fix_checks(uint8_t *bytes, size_t size, const char *name)
     }
 }
 
-/* The files, with the input's patches in them: each a file, an offset (two bytes, in words unless the file's byte has its
- * top bit), a length, and so many bytes. The input's first byte says in which files checks are made to hold. */
+/* The files, with the input's patches in them: each a file, an offset (two bytes, in words unless the file's byte has
+ * its top bit), a length, and so many bytes. The input's first byte says in which files checks are made to hold. */
 static void lay_out(const uint8_t *data, size_t size)
 {
     char path[256];

@@ -1,5 +1,5 @@
-/* A driver for the fuzz targets where there is no libFuzzer: runs the inputs given, then changes them at random for so many
- * seconds. `replay SECONDS SEED FILE...` */
+/* A driver for the fuzz targets where there is no libFuzzer: runs the inputs given, then changes them at random for so
+ * many seconds. `replay SECONDS SEED FILE...` */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
