@@ -134,8 +134,8 @@ static ss_status sync_round(ss_log *log, uint64_t limit)
     if (target <= durable)
         return SS_OK;
     uint64_t started = ss_wait_monotonic_us();
-    /* A round in doubt that is made again keeps its number: who died in it may have consumed what the first one's failure
-     * left to report, so only who was there before the first may certify. */
+    /* A round in doubt that is made again keeps its number: who died in it may have consumed what the first one's
+     * failure left to report, so only who was there before the first may certify. */
     if (inflight <= durable)
         atomic_fetch_add(&entry->sync_number, 1);
     atomic_store(&entry->sync_inflight, target); /* guards a death between the call below and the publish after it */

@@ -219,8 +219,8 @@ static pid_t start_veteran(int told[2])
 }
 
 /* Two leaders die in a row, each inside a sync of the same bytes. The first one's sync failed, say, and died with the
- * news; the second had the file open by then, got the news through that, and died with them too. Whoever opened the file
- * between the two would hear nothing: it must not take a sync of its own for proof, and writes the bytes anew. */
+ * news; the second had the file open by then, got the news through that, and died with them too. Whoever opened the
+ * file between the two would hear nothing: it must not take a sync of its own for proof, and writes the bytes anew. */
 static void check_two_dead_leaders(void)
 {
     uint8_t buffer[4096];

@@ -131,7 +131,7 @@ static void lay_out(const uint8_t *data, size_t size)
     for (size_t i = 0; i < image_count; i++) {
         if (fix >> i % 8 & 1)
             fix_checks(copies[i], images[i].size, images[i].name);
-        snprintf(path, sizeof path, "%s/%s", root, images[i].name);
+        snprintf(path, sizeof path, "%s/%.63s", root, images[i].name);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         if (fd < 0 || write(fd, copies[i], images[i].size) < 0)
             abort();
