@@ -6,6 +6,7 @@ import json
 import socket
 
 import pytest
+from boto_clients import remote
 
 import streamstore
 from streamstore import errors
@@ -42,11 +43,8 @@ def hostile(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-def test_the_tutorial_runs_in_a_hostile_environment(tmp_path, hostile):
-    """Create, put JSON, describe, TRIM_HORIZON, get_records with Limit 5 in a loop: without environment or network."""
-    kinesis = streamstore.boto3_client(tmp_path, durability="process")
-    assert kinesis.meta.region_name == "us-east-1"
-    assert kinesis.meta.endpoint_url.endswith(".invalid")
+def tutorial(kinesis):
+    """The producer and the consumer of any tutorial, without a line that knows where they run."""
     kinesis.create_stream(StreamName="clicks", ShardCount=1)
     kinesis.get_waiter("stream_exists").wait(StreamName="clicks")
     for number in range(12):
@@ -65,6 +63,21 @@ def test_the_tutorial_runs_in_a_hostile_environment(tmp_path, hostile):
         iterator = answer["NextShardIterator"]
     assert (found, sizes) == (list(range(12)), [5, 5, 2])
     assert answer["MillisBehindLatest"] == 0
+
+
+def test_the_tutorial_runs_over_http(tmp_path):
+    """With nothing but an endpoint and any credentials."""
+    pytest.importorskip("granian")
+    with streamstore.serve_in_thread(tmp_path / "d") as server:
+        tutorial(remote(server.url))
+
+
+def test_the_tutorial_runs_in_a_hostile_environment(tmp_path, hostile):
+    """Create, put JSON, describe, TRIM_HORIZON, get_records with Limit 5 in a loop: without environment or network."""
+    kinesis = streamstore.boto3_client(tmp_path, durability="process")
+    assert kinesis.meta.region_name == "us-east-1"
+    assert kinesis.meta.endpoint_url.endswith(".invalid")
+    tutorial(kinesis)
     kinesis.close()
 
 
