@@ -114,6 +114,26 @@ def test_a_slow_shard_rolls_by_time(stream, store):
     assert len(files(store)) == 1
 
 
+def test_a_shard_that_closes_under_a_round_does_not_end_it(store, monkeypatch):
+    """Another process split it between the look and the roll: the other shards have their turn all the same."""
+    stream = store.create_stream("s", 2, durability="process", segment_size=SEGMENT)
+    stream.put_records([(b"1", "k", 0), (b"2", "k", (1 << 128) - 1)])
+    arrival = stream.last(1)[0].arrival_us
+    freeze(store, arrival + 4 * HOUR)
+    roll, rolled = native.Log.roll, []
+
+    def after_a_split(log, *arguments):
+        rolled.append(log.shard_index)
+        if rolled == [0]:
+            stream.split_shard("shardId-000000000000")
+        return roll(log, *arguments)
+
+    monkeypatch.setattr(native.Log, "roll", after_a_split)
+    report = store.maintain()
+    assert rolled == [0, 1]
+    assert (report.rolled_segments, report.problems) == (1, [])
+
+
 def test_a_shard_is_looked_at_when_something_is_due(stream, store, monkeypatch):
     """Rounds over a store at rest touch no log."""
     fill(stream, 2)
