@@ -390,6 +390,29 @@ def test_a_delivery_that_a_power_cut_took_back_is_not_acknowledged(kinesis, queu
     assert bodies(receive(kinesis, queue)) == [b"x"]
 
 
+def test_what_settles_is_durable_when_it_is_answered(store):
+    """On a `sync` stream: acknowledgements and restores, of records and dead letters; not receives."""
+    kinesis = client(store, config=no_retries())
+    store.create_stream("t", durability="sync")
+    arn = make_queue(kinesis, stream="t", **{VISIBILITY: 1000, DEAD: dead_after(1)})
+    journal = store.open_queue("q").engine.journal
+
+    def unsynced():
+        return journal.tail - journal.open().state().durable
+
+    put(kinesis, b"a", b"b", b"c", stream="t")
+    done = receive(kinesis, arn, Limit=1)
+    assert unsynced() > 0
+    kinesis.acknowledge_queue_records(QueueARN=arn, Entries=handles(done))
+    assert unsynced() == 0
+    receive(kinesis, arn, VisibilityTimeoutSeconds=0)
+    for call in (kinesis.restore_dead_letter_queue_records, kinesis.acknowledge_dead_letter_queue_records):
+        letters = receive(kinesis, arn, dead=True, Limit=1)
+        assert unsynced() > 0
+        call(QueueARN=arn, Entries=handles(letters))
+        assert unsynced() == 0
+
+
 def test_handles_are_ours_or_nothing():
     """Every bit counts."""
     key = b"k" * 32
