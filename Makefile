@@ -16,6 +16,8 @@ C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
 .PHONY: help demo test test-c cuts faults seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
+
+.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts faults power bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -72,6 +74,9 @@ cuts: $(VENV)/.built $(VENV)/.extra-test ## Power cuts simulated: 100,000 images
 
 spin: $(VENV)/.made ## Check the models of locks, publishing, rolls, group commit and resharding, and that broken ones are found
 	@$(BIN)/python tests/spin $(ARGS)
+
+power: $(VENV)/.built $(VENV)/.extra-test ## Power cuts of a real ext4 under several processes, as root (CUTS=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m power --cuts $(or $(CUTS),500) $(if $(SEED),--seed $(SEED))
 
 faults: $(VENV)/.built $(VENV)/.extra-test ## Fail call 1, 2, 3 ... of every kind the core makes, and cut the power on top (STRIDE=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m faults --stride $(or $(STRIDE),1) $(if $(SEED),--seed $(SEED))
