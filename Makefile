@@ -93,7 +93,7 @@ coverage: $(VENV)/.made ## Which branches of the core the C tests take (ARGS="--
 mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
 
-PROOFS := seeded spin fuzz kills cuts faults coverage mutants
+PROOFS := seeded spin fuzz kills cuts faults power coverage mutants
 proof: ## All suites of docs/reliability.md, and its table from their figures; hours
 	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	@$(BIN)/python tests/figures.py docs/reliability.md
