@@ -436,43 +436,6 @@ def test_a_queue_of_its_own_directory(tmp_path):
         assert queue.settings.visibility_us == 5_000_000
 
 
-@pytest.mark.parametrize(
-    ("call", "error"),
-    [
-        (lambda store: store.queue(7), errors.InvalidTypeError),
-        (lambda store: store.queue("no/such"), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs", visibility=43_201), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs", visibility="9"), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs", colour="red"), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs", codec="pickle"), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs", codec=7), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs", max_receive_count=1_001), errors.InvalidArgumentError),
-        (lambda store: store.queue("plain"), errors.StreamExistsError),
-        (lambda store: store.create_queue("over", "none"), errors.StreamNotFoundError),
-        (lambda store: store.queue("jobs").put(object()), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs").put(1, delay=-1), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").put(1, key=""), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").put(1, id=3), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs").put(b"x" * (1 << 20)), errors.RecordTooLargeError),
-        (lambda store: store.queue("jobs").get(timeout=-1), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").get_many(0), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").get(visibility=-1), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").ack("nonsense"), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs").ack(7), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs").put_many([1, 2], keys=["a"]), errors.InvalidArgumentError),
-        (lambda store: store.queue("jobs", codec="bytes").put("text"), errors.InvalidTypeError),
-        (lambda store: store.queue("jobs", codec="json").put({1, 2}), errors.InvalidTypeError),
-    ],
-)
-def test_wrong_input_has_its_own_error(store, call, error):
-    """Nothing is put, nothing is lost."""
-    store.create_stream("plain")
-    with pytest.raises(error):
-        call(store)
-    if "jobs" in store.list_queues():
-        assert store.queue("jobs").empty()
-
-
 def test_other_settings_are_refused_and_configured(store):
     """A queue that is there keeps its settings until somebody changes them on purpose."""
     queue = store.queue("jobs", visibility=5)

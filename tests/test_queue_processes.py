@@ -282,3 +282,19 @@ def test_a_log_that_another_cuts_at_the_same_time_keeps_its_state(tmp_path, monk
         assert (before["fresh"], before["in_flight"], before["total_acknowledged"]) == (4, 2, 4)
         with streamstore.open(tmp_path / "s") as three:
             assert three.queue("jobs").stats() == before == other.stats()
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_receipt_is_good_where_its_receive_was_not_heard_of_yet(tmp_path, many):
+    """A process that fell behind looks again before it says what became of a message."""
+    with streamstore.open(tmp_path / "s") as one, streamstore.open(tmp_path / "s") as two:
+        queue, other = one.queue("jobs"), two.queue("jobs")
+        queue.put_many([1, 2])
+        assert other.stats()["fresh"] == 2
+        receipts = [message.receipt for message in queue.get_many(2)]
+        if many:
+            other.ack(*receipts)
+        else:
+            for receipt in receipts:
+                other.ack(receipt)
+        assert queue.stats()["total_acknowledged"] == 2

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from streamstore import clock, inner, iterators, limits, retention, routing, settings
+from streamstore import clock, inner, iterators, limits, retention, settings
 from streamstore.errors import (
     ClosedError,
     InvalidArgumentError,
@@ -35,8 +35,6 @@ PREFIX = "queue/"
 SETTINGS = "queue"
 DELIVERIES, COPIES = 0, 1  # the shards of that stream
 _STREAM_OPTIONS = ("shard_count", "durability", "max_record_size", "start", "codec")
-
-hash_key = routing.hash_key
 
 
 def own(store: Store, name: str, options: Mapping[str, Any]) -> Engine:

@@ -27,7 +27,7 @@ from streamstore.queue.events import FoldedDeliveries
 from streamstore.queue.receiver import Receiver, Taken
 from streamstore.queue.settings import QueueSettings
 from streamstore.queue.source import Source
-from streamstore.queue.state import POSITION_MASK, Cursor, position_of, shard_of
+from streamstore.queue.state import POSITION_MASK, Cursor, name_of, position_of, shard_of
 
 if TYPE_CHECKING:
     from streamstore.queue.trim import Trimmer
@@ -77,6 +77,7 @@ class Engine:
         self._attached = False
         self._looked_us = 0
         self._bring_back_at_us = 0
+        self._forgotten: dict[int, int] = {}  # by shard: the start up to which `forget_expired` came
         self._on_store = False  # several shards: waits are on the store's word
 
     def _reconfigure(self) -> None:
@@ -188,13 +189,43 @@ class Engine:
         return self.source.fetch(name) if moved is None else self.trimmer.fetch(name, moved)
 
     def sweep(self) -> None:
-        """Make dead letters of what came due and was received too often. The caller holds the lock."""
+        """Make dead letters of what came due and was received too often, and forget what expired. The caller holds the
+        lock.
+        """
+        self.forget_expired()
+        self.bring_back()
         most = self.settings.max_receive_count
         while most and self.state().due(clock.boot_us()):
             state = self.journal.state
             spent = [name for name in state.ready if state.live[name].receives >= most]
             if not spent or self.publish_dead(spent, f"received {most} times without an ack"):
                 return
+
+    def forget_expired(self) -> None:
+        """Forget, and count, what retention took of a stream that is not the queue's own. The caller holds the lock."""
+        if self.settings.owned or self.attachment.read_only:
+            return
+        for shard in self.source.shards():
+            start = self.source.log(shard).state().start
+            while self._forgotten.get(shard) != start:
+                event = self._expire_event(shard)
+                if event is None or self.journal.append(event, reserve=True):
+                    self._forgotten[shard] = start
+
+    def _expire_event(self, shard: int) -> bytes | None:
+        state, now = self.state(), self.source.log(shard).state()
+        cursor = state.cursors.get(shard)
+        if cursor is None:
+            return None
+        low, high = name_of(shard, 0), name_of(shard, now.start)
+        skipped = max(0, now.start_record_count - cursor.ordinal)
+        if cursor.position >= now.start:
+            if not any(low <= name < high for part in (state.live, state.dead) for name in part):
+                return None
+        else:
+            cursor = Cursor(now.start, max(now.start_record_count, cursor.ordinal), 0, 0)
+            self.source.skip_to(shard, now.start)
+        return events.other("expire", shard, cursor, now.start, skipped)
 
     def publish_dead(self, names: Sequence[int], reason: str) -> bool:
         event = events.other("die", events.pairs(names), clock.boot_us(), reason)
@@ -225,7 +256,10 @@ class Engine:
                 while True:
                     delivery = state.live.get(name)
                     if delivery is None or delivery.number != number:
-                        self._check_gone(state, name, delivery is not None)
+                        if journal.refresh():
+                            state = journal.state
+                            continue
+                        self._check_gone(state, (name, number))
                         break
                     event = events.acknowledge_one(name >> 64, name & POSITION_MASK)
                     if journal.append(event, state.acknowledge_one, name, reserve=True):
@@ -245,6 +279,9 @@ class Engine:
         shards: dict[int, list[Receipt]] = {}
         for receipt in receipts:
             shards.setdefault(receipt[0] >> 64, []).append(receipt)
+        if len(shards) > 1:  # what is wrong already is told before anything is done
+            for shard, part in shards.items():
+                self._look(partial(self._ack_event, shard=shard, receipts=part))
         for shard, part in shards.items():
             self._settle(partial(self._ack_event, shard=shard, receipts=part))
         self.trimmer.settled(len(receipts))
@@ -255,18 +292,21 @@ class Engine:
         for name, number in receipts:
             delivery = live.get(name)
             if delivery is None or delivery.number != number:
-                self._check_gone(state, name, delivery is not None)
+                self._check_gone(state, (name, number))
             else:
                 names.append(name)
         if not names:
             return None
         return events.acknowledge(shard, [position_of(name) for name in names] if shard else names)
 
-    def _check_gone(self, state: FoldedDeliveries, name: int, live: bool) -> None:
+    def _check_gone(self, state: FoldedDeliveries, receipt: Receipt) -> None:
         """A receipt that is not current: nothing where the message was acknowledged, else StaleReceiptError."""
-        if state.is_fresh(name):
-            raise StaleReceiptError(f"message {name_text(name)} will be delivered again: its delivery was not kept")
-        if live:
+        name, number = receipt
+        if state.is_fresh(name) or not 0 < number <= state.number:
+            raise StaleReceiptError(
+                f"{name_text(name)}-{number} was never given, or a power cut took back its delivery"
+            )
+        if name in state.live:
             raise StaleReceiptError(f"message {name_text(name)} was delivered again since this receipt was given")
         if name in state.dead:
             raise StaleReceiptError(f"message {name_text(name)} became a dead letter")
@@ -275,7 +315,7 @@ class Engine:
         for name, number in receipts:
             delivery = state.live.get(name)
             if delivery is None or delivery.number != number:
-                self._check_gone(state, name, delivery is not None)
+                self._check_gone(state, (name, number))
                 raise StaleReceiptError(f"message {name_text(name)} was acknowledged already")
         return [name for name, _ in receipts]
 
@@ -319,7 +359,7 @@ class Engine:
         journal = self.journal
         try:
             with journal.lock:
-                state = self.state()
+                state = self._newest()
                 while True:
                     event = decide(state)
                     if event is None or journal.append(event, reserve=True):
@@ -331,6 +371,19 @@ class Engine:
         # Also where there was nothing to say: what said it before may be another process's, and not durable yet.
         if durable and self.syncs:
             journal.sync(tail)
+
+    def _newest(self) -> FoldedDeliveries:
+        # A receipt may be of a process whose receive was not folded here yet. The caller holds the lock.
+        self.state()
+        self.journal.refresh()
+        return self.journal.state
+
+    def _look(self, decide: Callable[[FoldedDeliveries], object]) -> None:
+        try:
+            with self.journal.lock:
+                decide(self._newest())
+        except _GONE as error:
+            raise self.explain(error) from None
 
     # --- waiting ----------------------------------------------------------------------------------------------------
 

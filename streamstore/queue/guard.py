@@ -7,6 +7,7 @@ stand in the records: the index is made of what arrived within the window, and n
 from __future__ import annotations
 
 import queue as std
+import random
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -14,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from streamstore import attributes, clock, limits, native, routing
 from streamstore.errors import StreamNotFoundError, TailMismatchError
+from streamstore.lineage import Lineage
 from streamstore.native import PutResult, make_put_result
 from streamstore.stream import Stream
 
 if TYPE_CHECKING:
     from streamstore.queue.engine import Engine
 
-Item = tuple[bytes, "str | None", "int | None", "bytes | None", "str | None"]
-"""(data, key, explicit hash key, attribute block, id)"""
+Item = tuple[bytes, "str | None", "bytes | None", "str | None"]
+"""(data, key, attribute block, id)"""
 
 
 class _Ids:
@@ -64,6 +66,11 @@ class _Ids:
         return self._found.get(id)
 
 
+def place_of(id: str | None) -> int:
+    """Where a message without a key goes among several shards: anywhere; with an id always to the same place."""
+    return random.getrandbits(128) if id is None else routing.hash_key(id)
+
+
 def _result_of(log: native.Log, record: Any) -> PutResult:
     return make_put_result(log.shard_id, log.shard_index, record.epoch, record.position, record.arrival_us)
 
@@ -84,8 +91,8 @@ class Guard:
 
     def put(self, items: Sequence[Item], timeout_us: int) -> list[PutResult]:
         """Put these one after the other; waits for room at most `timeout_us` in all (-1: no end), then queue.Full."""
-        for index, (data, key, place, _, _) in enumerate(items):
-            attributes.check((data, key, place), index, self._stream.info.max_record_size)
+        for index, (data, key, _, _) in enumerate(items):
+            attributes.check((data, key, None), index, self._stream.info.max_record_size)
         until_us = -1 if timeout_us < 0 else clock.monotonic_us() + timeout_us
         results = []
         ends: dict[native.Log, int] = {}
@@ -100,16 +107,14 @@ class Guard:
 
     def _try(self, item: Item, ends: dict[native.Log, int]) -> PutResult | None:
         """Put one, or find that it was; None where there is no room."""
-        data, key, place, block, id = item
+        data, key, block, id = item
         with self._lock:
             while True:
-                log = self._stream.log(self._route(key, place))
+                shard, place = self._route(key, id)
+                log = self._stream.log(shard)
                 tail = self._settled_tail(log)
-                if id is not None and self._settings.dedup_us:
-                    ids = self._ids_of(log)
-                    ids.fold_to(log, tail)
-                    if (found := ids.find(id)) is not None:
-                        return found
+                if id is not None and self._settings.dedup_us and (found := self._find(log, tail, id)) is not None:
+                    return found
                 if self.room(len(data)) <= 0:
                     return None
                 try:
@@ -127,20 +132,39 @@ class Guard:
             log.sync(state.tail)
         return state.tail
 
+    def _find(self, log: native.Log, tail: int, id: str) -> PutResult | None:
+        """The message of that id in the log up to `tail`, or in a shard that it came from."""
+        ids = self._ids_of(log)
+        ids.fold_to(log, tail)
+        if (found := ids.find(id)) is not None:
+            return found
+        for index in self._lineage().living_parents(log.shard_index):
+            parent = self._stream.log(index)
+            if (found := self._find(parent, self._settled_tail(parent), id)) is not None:
+                return found
+        return None
+
     def _ids_of(self, log: native.Log) -> _Ids:
         found = self._ids.get(log.shard_index)
         if found is None:
             found = self._ids[log.shard_index] = _Ids(log, self._settings.dedup_us)
         return found
 
-    def _route(self, key: str | None, place: int | None) -> int:
+    def _lineage(self) -> Lineage:
         info = self._engine.source.info()
         if info is None:
             raise StreamNotFoundError(f"the stream {self._stream.name!r} was deleted")
-        lineage = info.lineage
+        return info.lineage
+
+    def _route(self, key: str | None, id: str | None) -> tuple[int, int | None]:
+        """The shard as things stand now, whatever this handle knew, and the explicit hash key that says so."""
+        lineage = self._lineage()
         if len(lineage.open) == 1:
-            return lineage.open[0]
-        return lineage.route(place if place is not None else routing.hash_key(key or ""))
+            return lineage.open[0], None
+        if key is not None:
+            return lineage.route(routing.hash_key(key)), None
+        place = place_of(id)
+        return lineage.route(place), place
 
     def room(self, size: int = 0) -> int:
         """How much more the queue may take, by the tighter bound; 0 or less where a message of `size` has no room."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue as std
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from streamstore.queue import attach
 from streamstore.queue.codec import Codec, codec_of, encode, encode_all
 from streamstore.queue.dead import DeadLetters
 from streamstore.queue.engine import Engine
-from streamstore.queue.guard import Guard
+from streamstore.queue.guard import Guard, place_of
 from streamstore.queue.heart import Heart
 from streamstore.queue.message import ACKED, Message
 from streamstore.queue.settings import QueueSettings, count, microseconds, visibility_us
@@ -87,6 +86,13 @@ class Queue:
     def __repr__(self) -> str:
         return f"<Queue {self.name!r} of {self.store.path}{' (closed)' if self._closed else ''}>"
 
+    def _closed_error(self) -> ClosedError:
+        return ClosedError(f"the queue {self.name!r} is closed")
+
+    def _check_open(self) -> None:
+        if self._closed or self.store.closed:
+            raise self._closed_error()
+
     # --- putting ----------------------------------------------------------------------------------------------------
 
     def put(
@@ -108,16 +114,35 @@ class Queue:
         """
         data = encode(self.codec, body)
         if self._closed:
-            raise ClosedError(f"the queue {self.name!r} is closed")
+            raise self._closed_error()
         block_of = self._attributes(delay, id) if delay or id is not None else None
         if self._guard is not None:
-            wait_us = clock.timeout_us(timeout) if block and self.settings.on_full == "block" else 0
-            return self._guard.put([(data, key, self._place(key, id), block_of, id)], wait_us)[0]
+            return self._guard.put([(data, key, block_of, id)], self._room_wait_us(block, timeout))[0]
         if block_of is None and not self._scatter:
-            return self.stream.put_record(data, key)
-        return self.stream.put_record(
-            data, key, explicit_hash_key=self._place(key, id), attributes=self._facts(delay, id) or None
-        )
+            try:
+                return self.stream.put_record(data, key)
+            except InvalidArgumentError:
+                if not self._was_resharded():
+                    raise
+        facts = self._facts(delay, id) or None
+        try:
+            return self.stream.put_record(data, key, explicit_hash_key=self._place(key, id), attributes=facts)
+        except InvalidArgumentError:
+            if not self._was_resharded():
+                raise
+        return self.stream.put_record(data, key, explicit_hash_key=self._place(key, id), attributes=facts)
+
+    def _was_resharded(self) -> bool:
+        """Has the stream several shards only since this handle looked, so that a message needs a place now?"""
+        before, self._scatter = self._scatter, self.stream.check().lineage.next_index > 1
+        return self._scatter and not before
+
+    def _room_wait_us(self, block: bool, timeout: float | None) -> int:
+        """How long a put waits for room; -1 for any time."""
+        until_us = _until(timeout)  # checked also where nothing is waited for
+        if not block or self.settings.on_full != "block":
+            return 0
+        return -1 if until_us is None else max(0, until_us - clock.monotonic_us())
 
     def put_nowait(self, body: Any, **options: Any) -> PutResult:
         """As put(body, block=False)."""
@@ -135,31 +160,47 @@ class Queue:
     ) -> Sequence[PutResult]:
         """Put many in one call, in order: on one shard all or none (with limits or ids: one after the other)."""
         if self._closed:
-            raise ClosedError(f"the queue {self.name!r} is closed")
+            raise self._closed_error()
         encoded = encode_all(self.codec, bodies)
         for what, given in (("keys", keys), ("ids", ids)):
             if given is not None and len(given) != len(encoded):
                 raise InvalidArgumentError(f"{len(given)} {what} for {len(encoded)} bodies")
-        if self._guard is None and not self._scatter and not delay and ids is None:
-            chosen = [None] * len(encoded) if keys is None else keys
-            return self.stream.put_records(list(zip(encoded, chosen, strict=True)))
-        items = []
-        for index, data in enumerate(encoded):
-            key, id = keys[index] if keys else None, ids[index] if ids else None
-            items.append((data, key, self._place(key, id), self._attributes(delay, id), id))
+        chosen = [None] * len(encoded) if keys is None else keys
+        named = [None] * len(encoded) if ids is None else ids
         if self._guard is not None:
-            return self._guard.put(items, clock.timeout_us(timeout) if block else 0)
-        entries = [
-            {"data": data, "partition_key": key, "explicit_hash_key": place, "attributes": self._facts(delay, id)}
-            for data, key, place, _, id in items
+            items = [
+                (data, key, self._attributes(delay, id), id)
+                for data, key, id in zip(encoded, chosen, named, strict=True)
+            ]
+            return self._guard.put(items, self._room_wait_us(block, timeout))
+        if not self._scatter and not delay and ids is None:
+            try:
+                return self.stream.put_records(list(zip(encoded, chosen, strict=True)))
+            except InvalidArgumentError:
+                if not self._was_resharded():
+                    raise
+        try:
+            return self.stream.put_records(self._entries(encoded, chosen, named, delay))
+        except InvalidArgumentError:
+            if not self._was_resharded():
+                raise
+        return self.stream.put_records(self._entries(encoded, chosen, named, delay))
+
+    def _entries(
+        self, data: Iterable[bytes], keys: Iterable[str | None], ids: Iterable[str | None], delay: float
+    ) -> list[dict[str, Any]]:
+        return [
+            {
+                "data": item,
+                "partition_key": key,
+                "explicit_hash_key": self._place(key, id),
+                "attributes": self._facts(delay, id),
+            }
+            for item, key, id in zip(data, keys, ids, strict=True)
         ]
-        return self.stream.put_records(entries)
 
     def _place(self, key: str | None, id: str | None) -> int | None:
-        # With several shards a message without a key goes anywhere; with an id always to the same shard.
-        if not self._scatter or key is not None:
-            return None
-        return random.getrandbits(128) if id is None else attach.hash_key(id)
+        return place_of(id) if self._scatter and key is None else None
 
     @staticmethod
     def _facts(delay: float, id: str | None) -> dict[str, Any]:
@@ -185,7 +226,7 @@ class Queue:
         """
         engine = self.engine
         if self._closed:
-            raise ClosedError(f"the queue {self.name!r} is closed")
+            raise self._closed_error()
         us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
         taken = engine.receive(1, us, engine.owner)
         if not taken:
@@ -203,7 +244,7 @@ class Queue:
     ) -> list[Message]:
         """Receive 1 to `n` messages: what is there, waiting only for the first. Raises queue.Empty as get does."""
         if self._closed:
-            raise ClosedError(f"the queue {self.name!r} is closed")
+            raise self._closed_error()
         count("n", n, 1, 10_000)
         engine = self.engine
         us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
@@ -223,7 +264,7 @@ class Queue:
         try:
             while True:
                 if self._closed:
-                    raise ClosedError(f"the queue {self.name!r} was closed")
+                    raise self._closed_error()
                 seen = engine.watch()
                 if taken := engine.receive(n, us, engine.owner):
                     return taken
@@ -256,6 +297,7 @@ class Queue:
         """Acknowledge many with one event and one sync. Raises StaleReceiptError for the first that is stale, with none
         of them acknowledged (of several shards: none of that shard).
         """
+        self._check_open()
         messages = list(messages)
         if not messages:
             return
@@ -283,6 +325,7 @@ class Queue:
 
     def extend(self, message: Message | str, seconds: float) -> None:
         """What message.extend does, also by receipt."""
+        self._check_open()
         us = visibility_us(seconds)
         receipt = (message.name, message.number) if isinstance(message, Message) else attach.parse_receipt(message)
         self.engine.extend((receipt,), us)
@@ -290,6 +333,7 @@ class Queue:
     @property
     def dead_letters(self) -> DeadLetters:
         """What was received `max_receive_count` times without an ack, or killed."""
+        self._check_open()
         return DeadLetters(self)
 
     # --- looking ----------------------------------------------------------------------------------------------------
@@ -305,15 +349,18 @@ class Queue:
 
     def full(self) -> bool:
         """Would a put wait, or raise queue.Full?"""
+        self._check_open()
         return self._guard is not None and self._guard.room() <= 0
 
     def stats(self) -> dict[str, int]:
         """Messages `fresh` (never delivered), `waiting`, `in_flight`, `dead`, and totals since the queue was made."""
+        self._check_open()
         engine = self.engine
         with engine.journal.lock:
             engine.state()
             engine.journal.refresh()
             engine.bring_back()
+            engine.forget_expired()
             state = engine.journal.state
             state.due(clock.boot_us())
             waiting = state.waiting()
@@ -346,12 +393,14 @@ class Queue:
 
     def purge(self) -> int:
         """Acknowledge everything there is, in flight or not, dead letters too; how many messages that were."""
+        self._check_open()
         return attach.purge(self.engine)
 
     def configure(self, **options: Any) -> None:
         """Change settings for every process: visibility and max_receive_count for what is received from now on;
         max_records, max_bytes, on_full and dedup_window from its next opening of the queue on. Durable at return.
         """
+        self._check_open()
         attach.configure(self.store, self.name, options)
 
     @property

@@ -190,6 +190,10 @@ class Source:
             rest += records
             if status and not rest:
                 self._fail(shard, ahead.log, position, status, begin, end)
+            if not rest and not status and not ahead.forever and not ended:
+                # Of a shard that retention took to its end there is no close frame left to read.
+                visible, closed = ahead.log.reach()
+                ended = closed and position >= visible
             if ended and not rest and shard not in self._drained:
                 self._drained.add(shard)
                 self._active = None
@@ -236,5 +240,6 @@ class Source:
         total = 0
         for shard in self.shards():
             cursor = cursors.get(shard) or self.first(shard)
-            total += max(0, self.log(shard).state().record_count - cursor.ordinal)
+            state = self.log(shard).state()
+            total += max(0, state.record_count - max(cursor.ordinal, state.start_record_count))
         return total

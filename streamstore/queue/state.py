@@ -329,10 +329,11 @@ class Deliveries:
         self.cursors[shard] = cursor
         low, high = name_of(shard, 0), name_of(shard, horizon)
         gone = [name for name in self.live if low <= name < high and name not in self.moved]
-        self.totals["expired"] += skipped + len(gone)
+        letters = [name for name in self.dead if low <= name < high and name not in self.moved]
+        self.totals["expired"] += skipped + len(gone) + len(letters)
         for name in gone:
             self._take(name)
-        for name in [name for name in self.dead if low <= name < high and name not in self.moved]:
+        for name in letters:
             del self.dead[name]
 
     def lose(self, shard: int, cursor: Cursor) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
-from test_queue_model import RECEIVES_MAX, KeyedQueueModel, QueueModel
+from queue_model import RECEIVES_MAX, KeyedQueueModel, QueueModel
 from wire_queue import WireQueue
 
 from streamstore import limits
