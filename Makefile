@@ -15,6 +15,7 @@ HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
 C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
+.PHONY: model-queue
 .PHONY: help demo test test-c cuts faults seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
 
 .PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts faults power bench lint lint-c format wheel sdist clean
@@ -97,6 +98,9 @@ PROOFS := seeded spin fuzz kills cuts faults power coverage mutants
 proof: ## All suites of docs/reliability.md, and its table from their figures; hours
 	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	@$(BIN)/python tests/figures.py docs/reliability.md
+
+model-queue: $(VENV)/.built $(VENV)/.extra-test ## Queues against plain lists: two handles and a process that is killed, for an hour
+	@$(BIN)/python -X dev -m pytest -m stress tests/test_queue_model.py $(ARGS)
 
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
