@@ -33,7 +33,7 @@ def data(records):
 def test_each_future_says_where_its_record_stands(store):
     """Shard, sequence number and place in the aggregate are those under which a reader finds the very record."""
     stream = store.create_stream("s", shard_count=4)
-    with Producer(stream) as producer:
+    with Producer(stream, record_max_buffered_time=LONG) as producer:
         put = [(b"%d" % number, f"key-{number % 11}") for number in range(2_000)]
         futures = [producer.put_record(*entry) for entry in put]
         producer.flush()
@@ -258,7 +258,7 @@ def test_what_the_store_refuses_the_future_says(store):
 def test_a_full_stream_is_tried_until_the_time_is_over(store):
     """What does not fit is tried again until record_ttl, then told as expired with all its attempts."""
     stream = store.create_stream("s", max_bytes=1 << 20, on_full="error", max_record_size=1 << 21)
-    with Producer(stream, record_ttl=300, record_max_buffered_time=20) as producer:
+    with Producer(stream, record_ttl=1_500, record_max_buffered_time=20) as producer:
         future = producer.put_record(b"x" * (3 << 19), "k")
         with pytest.raises(
             errors.UserRecordFailedError, match="Expired: it was not stored within record_ttl"

@@ -31,7 +31,7 @@ def found(stream, rule):
 def test_each_future_says_where_its_record_stands(kinesis, store):
     """Through either door a reader finds each record where its future says, in aggregates of its own shard."""
     stream = make(kinesis, store, 4)
-    with Producer(kinesis, "s") as producer:
+    with Producer(kinesis, "s", record_max_buffered_time=60_000) as producer:
         futures = [producer.put_record(b"%d" % number, f"key-{number % 17}") for number in range(3_000)]
         producer.flush(timeout=60)
     places = found(stream, "strict")
@@ -124,7 +124,7 @@ def test_a_split_that_nobody_told_of(kinesis, store):
     an aggregate goes in again. Readers by the KCL's rule see each user record once; nobody misses one.
     """
     stream = make(kinesis, store, 1)
-    with Producer(kinesis, "s", record_max_buffered_time=1_000) as producer:
+    with Producer(kinesis, "s", record_max_buffered_time=60_000) as producer:
         futures = [producer.put_record(b"%d" % number, f"key-{number}") for number in range(500)]
         store.stream("s").split_shard("shardId-000000000000")
         producer.flush(timeout=60)
@@ -309,7 +309,7 @@ def test_what_is_cut_off_for_good_expires(store):
 
     client = Dead(store.boto3_client(config=no_retries()), seed=1)
     client.create_stream(StreamName="s", ShardCount=1)
-    with Producer(client, "s", record_ttl=400, record_max_buffered_time=20) as producer:
+    with Producer(client, "s", record_ttl=2_000, record_max_buffered_time=20) as producer:
         futures = [producer.put_record(b"1", "k") for _ in range(10)]
     for future in futures:
         assert future.exception().code == "Expired"
