@@ -397,3 +397,18 @@ def test_enhanced_fan_out_takes_the_same(store, origin):
         put(stream, 5, 110)
         assert once(copy, open_source(f"{server.url}/s", interval=0.05)) == 5
     assert same(copy, stream)
+
+
+def test_each_key_stays_in_order_across_splits_and_merges(store, origin):
+    """Shards that came from others wait for those, however long these take to be read."""
+    stream = origin.create_stream("s", shard_count=2)
+    for step in range(4):
+        stream.put_records([(b"%d" % (step * 30 + number), f"u{number % 9}") for number in range(30)])
+        stream.update_shard_count((3, 2, 4, 1)[step])
+    client = Troubled(origin.boto3_client(), {"get_shard_iterator": ["LimitExceededException"] * 2})
+    copy = store.create_stream("copy")
+    assert once(copy, kinesis_source(None, "s", client=client, interval=0.02)) == 120
+    found = list(copy.read())
+    for user in range(9):
+        mine = [int(record.data) for record in found if record.partition_key == f"u{user}"]
+        assert mine == sorted(mine)
