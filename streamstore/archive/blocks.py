@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 import lz4.block
@@ -31,6 +31,17 @@ _BLOCK = struct.Struct("<IIIIQ")
 _BLOCK_SIZE = 1 * limits.MIB
 _HEADER_SIZE_MAX = 1 * limits.MIB
 _RAW_SIZE_MAX = limits.RECORD_SIZE_MAX + 16 * limits.MIB
+# What bytes whose check holds, and which none of us wrote, raise on their way through msgpack, LZ4 and the rows.
+_NONSENSE = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    msgpack.UnpackException,
+)
 
 
 class BlockSink:
@@ -91,9 +102,14 @@ class BlockSource:
         said, check = _exactly(file, size), _exactly(file, 8)
         if int.from_bytes(check, "little") != xxhash.xxh3_64_intdigest(head + said) or len(check) < 8:
             raise StorageError("the archive's header is damaged")
-        self.facts = msgpack.unpackb(said, strict_map_key=False)
-        self.origin = Origin(str(self.facts["from"]), str(self.facts["stream"]))
-        self._salt = int(self.facts["salt"])
+        try:
+            self.facts = msgpack.unpackb(said, strict_map_key=False)
+            self.origin = Origin(str(self.facts["from"]), str(self.facts["stream"]))
+            self._salt = int(self.facts["salt"])
+        except _NONSENSE as error:
+            raise StorageError(f"the archive's header says what no header does ({error!r})") from None
+        if not 0 <= self._salt < 1 << 64:
+            raise StorageError("the archive's header is damaged")
 
     def batches(self) -> Iterator[list[Row]]:
         """The records, block by block, each checked before anything of it is given."""
@@ -101,13 +117,11 @@ class BlockSource:
         while True:
             count, raw = self._block(records)
             if count == 0:
-                said = msgpack.unpackb(raw)["records"]
+                said = _unpacked(_count, raw, records)
                 if said != records:
                     raise StorageError(f"the archive says that it has {said} records, and has {records}")
                 return
-            unpacker = msgpack.Unpacker(max_buffer_size=len(raw) + 1, strict_map_key=False)
-            unpacker.feed(raw)
-            rows = [_row(values) for values in unpacker]
+            rows = _unpacked(_rows, raw, records)
             if len(rows) != count:
                 raise StorageError(f"a block of the archive has {len(rows)} records instead of {count}")
             records += count
@@ -125,7 +139,28 @@ class BlockSource:
             raise StorageError(f"the archive ends early, after {records} records: it was cut off")
         if xxhash.xxh3_64_intdigest(head[:16] + stored, self._salt) != check:
             raise StorageError(f"the archive is damaged after {records} records")
-        return count, lz4.block.decompress(stored, uncompressed_size=raw_size)
+        try:
+            return count, lz4.block.decompress(stored, uncompressed_size=raw_size)
+        except lz4.block.LZ4BlockError as error:
+            raise StorageError(f"the archive is damaged after {records} records ({error})") from None
+
+
+def _unpacked(unpack: Callable[[bytes], Any], raw: bytes, records: int) -> Any:
+    """What a block says; StorageError where that is nothing that an archive says."""
+    try:
+        return unpack(raw)
+    except _NONSENSE as error:
+        raise StorageError(f"the archive is damaged after {records} records ({error!r})") from None
+
+
+def _count(raw: bytes) -> Any:
+    return msgpack.unpackb(raw)["records"]
+
+
+def _rows(raw: bytes) -> list[Row]:
+    unpacker = msgpack.Unpacker(max_buffer_size=len(raw) + 1, strict_map_key=False)
+    unpacker.feed(raw)
+    return [_row(values) for values in unpacker]
 
 
 def _row(values: Any) -> Row:

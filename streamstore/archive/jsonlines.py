@@ -99,7 +99,7 @@ class LineSource:
     def _parse(self, line: bytes) -> dict[str, Any]:
         try:
             document = json.loads(line, object_hook=_decode_bytes)
-        except ValueError as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise InvalidArgumentError(f"line {self._number} is no JSON ({error})") from None
         if not isinstance(document, dict):
             raise InvalidArgumentError(f"line {self._number} is no JSON object")
@@ -123,7 +123,7 @@ class LineSource:
                 msgpack.packb(attributes) if attributes else b"",
                 data,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             if isinstance(error, InvalidArgumentError):
                 raise
             raise InvalidArgumentError(f"line {self._number} is no record of an export ({error!r})") from None

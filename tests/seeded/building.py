@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
@@ -43,6 +44,9 @@ class CBuild:
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
         self._built: set[str] = set()
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._lock = (scratch / "lock").open("w")  # of two runs in one place each would undo the other's change
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def _objects(self, build: str) -> dict[str, Path]:
         directory = self._scratch / build

@@ -170,8 +170,8 @@ SEEDS = (
         "a record is published before it is whole",
         "csrc/log_append.c",
         'SS_KILLPOINT("append-reserved");',
-        "atomic_store(&entry->tail, tail + size);",
-        "plain/test_threads",
+        'atomic_store(&entry->tail, tail + size);\n    SS_KILLPOINT("append-reserved");',
+        "kill/kill_takeover",
     ),
     Seed(
         "tail-without-release",
