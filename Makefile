@@ -16,9 +16,7 @@ C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
 .PHONY: model-queue
-.PHONY: help demo test test-c cuts faults seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
-
-.PHONY: help demo test test-c test-c-sanitize test-c-tsan test-sanitize stress model cuts faults power bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c cuts faults power rot seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -76,6 +74,9 @@ cuts: $(VENV)/.built $(VENV)/.extra-test ## Power cuts simulated: 100,000 images
 spin: $(VENV)/.made ## Check the models of locks, publishing, rolls, group commit and resharding, and that broken ones are found
 	@$(BIN)/python tests/spin $(ARGS)
 
+rot: $(VENV)/.built $(VENV)/.extra-test ## One file of a store spoilt in 2,000 ways: read, verified, repaired (CASES=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m rot --cases $(or $(CASES),2000) $(if $(SEED),--seed $(SEED))
+
 power: $(VENV)/.built $(VENV)/.extra-test ## Power cuts of a real ext4 under several processes, as root (CUTS=n, SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m power --cuts $(or $(CUTS),500) $(if $(SEED),--seed $(SEED))
 
@@ -94,7 +95,7 @@ coverage: $(VENV)/.made ## Which branches of the core the C tests take (ARGS="--
 mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
 
-PROOFS := seeded spin fuzz kills cuts faults power coverage mutants
+PROOFS := seeded spin fuzz kills cuts faults power rot coverage mutants
 proof: ## All suites of docs/reliability.md, and its table from their figures; hours
 	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	@$(BIN)/python tests/figures.py docs/reliability.md

@@ -1,0 +1,1 @@
+"""Bit rot, lost and misdirected writes over every kind of file of a store."""
