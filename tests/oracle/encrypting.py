@@ -23,19 +23,26 @@ class Encrypting(Compacting):
         super().create()
         self.encrypted, self.data_keys = False, 0
 
-    @rule(side=SIDES, how=HOW)
-    def encrypt(self, side: str, how: str) -> None:
-        """What comes from now on is encrypted, by whatever process, or is not."""
+    @rule(side=SIDES, how=HOW, seed=SEEDS)
+    def encrypt(self, side: str, how: str, seed: int) -> None:
+        """What comes from now on is encrypted, by whatever process, or is not: the other one was bound before."""
+        other = "here" if side == "there" else "there"
+        self.put_and_look(other, seed)
         self.tell(f"encryption {side}: {how}")
         told = self.act(side, "encrypt", how)
         self.data_keys += how == "rotate" or (how == "start" and not self.encrypted)
         self.encrypted = {"start": True, "rotate": True, "stop": False}.get(how, self.encrypted)
         if told != (self.encrypted, self.data_keys):
             raise Broken(f"encryption is {told}, and not {(self.encrypted, self.data_keys)}")
+        self.put_and_look(other, seed + 1)
 
     @rule(side=SIDES, seed=SEEDS)
     def put_and_look_how_it_stands(self, side: str, seed: int) -> None:
         """A durable record is encrypted in its segment exactly if the stream is."""
+        self.put_and_look(side, seed)
+
+    def put_and_look(self, side: str, seed: int) -> None:
+        """Put one record, and hold how it stands against how it should."""
         entry = self.entry(random.Random(seed))
         self.tell(f"put {side} and look: {len(entry[0])} bytes")
         told = self.act(side, "put", entry, sync=True)
