@@ -138,7 +138,7 @@ static void test_the_limits_are_kept(void)
 {
     ss_entry entries[50];
     for (size_t i = 0; i < 50; i++)
-        entries[i] = entry_of(i % 3 ? "shared" : "other", "0123456789" + i % 10);
+        entries[i] = entry_of(i % 3 ? "shared" : "other", &"0123456789"[i % 10]);
     for (size_t size_max = 0; size_max < 900; size_max++) {
         static tables t;
         ss_aggregate_scratch scratch = scratch_in(&t);
@@ -218,11 +218,9 @@ static void test_messages_with_a_right_digest(void)
 
 static void test_hash_keys_at_their_limit(void)
 {
-    static const char *const digits[] = {"340282366920938463463374607431768211455",
-                                         "340282366920938463463374607431768211456",
-                                         "3402823669209384634633746074317682114550",
-                                         "000000000000000000000000000000"
-                                         "00000000000000000000007"};
+    static const char *const digits[] = {
+        "340282366920938463463374607431768211455", "340282366920938463463374607431768211456",
+        "3402823669209384634633746074317682114550", "0000000000000000000000000000000000000000000007"};
     static const long expected[] = {1, -1, -1, 1};
     for (size_t i = 0; i < 4; i++) {
         uint8_t message[200] = {0x0a, 1, 'k', 0x12};
