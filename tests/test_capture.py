@@ -259,9 +259,12 @@ def test_only_one_capture_of_a_source_runs(store, origin):
     """A second one is refused while the first is open; of another source, or into another stream, it is not."""
     origin.create_stream("s")
     copy, other = store.create_stream("copy"), store.create_stream("other")
-    with Capture(copy, by_api(origin)):
+    with Capture(copy, by_api(origin)) as capture:
         with pytest.raises(InvalidArgumentError, match="another capture"):
             Capture(copy, by_api(origin))
+        capture.run(follow=False)
+        with pytest.raises(streamstore.ClosedError):
+            capture.run(follow=False)
         Capture(other, by_api(origin)).close()
         Capture(copy, by_api(origin, source_id="mine")).close()
     Capture(copy, by_api(origin)).close()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from streamstore.capture import ledger
 from streamstore.capture.addresses import as_source
 from streamstore.capture.source import Lag, Source, Taken
-from streamstore.errors import InvalidArgumentError, PartialPutError
+from streamstore.errors import ClosedError, InvalidArgumentError, PartialPutError
 from streamstore.source_lock import SourceLock
 from streamstore.stream import Stream
 
@@ -46,7 +46,7 @@ class Capture:
             self.source.close()
             raise InvalidArgumentError(f"another capture of {self.source.name} into {stream.name!r} runs") from None
         self._stop = threading.Event()
-        self._closed = self._under_way = False
+        self._closed = self._ran = self._under_way = False
         self._records_since = 0
         self._checkpoint_at = time.monotonic()
         self._notes: dict[str, Any] = {}
@@ -64,8 +64,12 @@ class Capture:
         """Take what there is, and with `follow` what comes, until `stop` or the end of the source.
 
         Each batch is as durable as the stream makes it before the next is taken. `progress` is called at least twice a
-        second. A checkpoint is left at the end, also after an exception. Raises what the source and the stream raise.
+        second. A checkpoint is left at the end and at Ctrl-C. Raises ClosedError for a second run, and what the source
+        and the stream raise.
         """
+        if self._closed or self._ran:
+            raise ClosedError("a capture runs once: make another one, which goes on where this one was")
+        self._ran = True
         began = time.monotonic()
         try:
             for batch in self.source.batches(follow=follow):
