@@ -298,3 +298,16 @@ def test_a_receipt_is_good_where_its_receive_was_not_heard_of_yet(tmp_path, many
             for receipt in receipts:
                 other.ack(receipt)
         assert queue.stats()["total_acknowledged"] == 2
+
+
+def test_a_block_keeps_what_was_received_for_less_than_a_beat(tmp_path):
+    """It is extended as the block begins, not at the next beat, which may be ten seconds away."""
+    with streamstore.open(tmp_path / "s") as one, streamstore.open(tmp_path / "s") as two:
+        queue, other = one.queue("jobs", visibility=30), two.queue("jobs")
+        queue.put("x")
+        with queue.get(visibility=0.2) as message:
+            time.sleep(0.3)
+            with pytest.raises(std.Empty):
+                other.get_nowait()
+            assert message.receive_count == 1
+        assert queue.join(timeout=1)

@@ -319,6 +319,12 @@ class Engine:
                 raise StaleReceiptError(f"message {name_text(name)} was acknowledged already")
         return [name for name, _ in receipts]
 
+    def left_us(self, name: int) -> int:
+        """How long a message stays in flight from now on, as far as was heard here; 0 where it is not."""
+        with self.journal.lock:
+            delivery = self.state().live.get(name)
+            return max(0, delivery.deadline_us - clock.boot_us()) if delivery is not None else 0
+
     def extend(self, receipts: Sequence[Receipt], visibility_us: int) -> None:
         """In flight for `visibility_us` from now. Never synced. Raises StaleReceiptError."""
 

@@ -31,6 +31,10 @@ class Heart:
 
     def watch(self, message: Message) -> None:
         """Extend it, again and again, until it is forgotten."""
+        # The next beat may come too late for one that was received for less, or waited for its turn in a batch.
+        visibility_us = self._engine.settings.visibility_us
+        if self._engine.left_us(message.name) * _BEATS < visibility_us * (_BEATS - 1):
+            self._extend(message, visibility_us)
         with self._changed:
             self._watched[message.name] = message
             if self._thread is None:
