@@ -35,19 +35,23 @@ IMAGE_SIZE = 256 << 20
 WRITERS = 3
 
 
+class Held(Exception):
+    """Another mount namespace holds the file system that went down, so that it cannot be mounted anew: no cut."""
+
+
 class Disk:
     """An ext4 file system in a file, mounted at a directory."""
 
     def __init__(self, base: Path) -> None:
         self.image, self.mount_point = base / "disk", base / "mount"
-        self.mount_point.mkdir()
+        self.mount_point.mkdir(parents=True)
         with open(self.image, "wb") as file:
             file.truncate(IMAGE_SIZE)
         subprocess.run(["mkfs.ext4", "-q", "-F", str(self.image)], check=True, capture_output=True)
 
     def mount(self) -> None:
         """Mount it; again where it is still down, because some other mount namespace holds the old one."""
-        for _ in range(100):
+        for _ in range(20):
             command = ["mount", "-o", "loop", str(self.image), str(self.mount_point)]
             subprocess.run(command, check=True, capture_output=True)
             try:
@@ -56,7 +60,7 @@ class Disk:
             except OSError:
                 self.unmount()
                 time.sleep(0.1)
-        raise RuntimeError(f"{self.image} stays down")
+        raise Held(str(self.image))
 
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.mount_point)], check=True, capture_output=True)
@@ -142,15 +146,20 @@ def main() -> int:
         print(f"power cuts are not made here: {possible()}")
         return 0
     base = Path(tempfile.mkdtemp(prefix="streamstore-power-", dir=options.base))
-    begun, cuts, records, wrong = time.monotonic(), 0, 0, ""
+    begun, cuts, records, wrong, seed = time.monotonic(), 0, 0, "", options.seed
     try:
-        disk = Disk(base)
-        for seed in range(options.seed, options.seed + options.cuts):
-            records += one_cut(disk, base, seed)
+        disk, seed = Disk(base / "0"), options.seed - 1
+        while cuts < options.cuts:
+            seed += 1
+            try:
+                records += one_cut(disk, base, seed)
+            except Held:
+                disk = Disk(base / f"{seed + 1}")
+                continue
             cuts += 1
             print(f"\r{cuts:,} of {options.cuts:,} cuts, seed {seed} ", end="", file=sys.stderr, flush=True)
     except Wrong as error:
-        wrong = f"seed {options.seed + cuts}: {error}"
+        wrong = f"seed {seed}: {error}"
         print(f"\n{wrong}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nended before its time", file=sys.stderr)
