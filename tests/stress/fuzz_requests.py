@@ -23,6 +23,7 @@ from odd_requests import Maker
 
 import streamstore
 from streamstore.kinesis import wire
+from streamstore.kinesis.operations import OPERATIONS
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.wire import HttpRequest
 from streamstore.server import credentials
@@ -79,7 +80,8 @@ def tampered(request: HttpRequest, dice: random.Random) -> HttpRequest:
     if kind == 1:
         return request._replace(query=request.query + "&z=1")
     if kind == 2:
-        headers["x-amz-target"] = "Kinesis_20131202." + dice.choice(["ListStreams", "DeleteStream", "PutRecord"]) + "s"
+        others = {f"Kinesis_20131202.{name}" for name in OPERATIONS} - {headers["x-amz-target"]}
+        headers["x-amz-target"] = dice.choice(sorted(others))
     elif kind == 3:
         headers["x-amz-date"] = f"{int(headers['x-amz-date'][:8]) + 1}{headers['x-amz-date'][8:]}"
     elif kind == 4:
