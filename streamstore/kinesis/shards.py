@@ -16,10 +16,15 @@ TOKEN_LIFE_MS = 300_000
 _TOKEN = "ListShards"
 
 
-def describe(stream: Stream, shard: Shard) -> dict[str, Any]:
-    """A shard as ListShards and DescribeStream show it."""
+def describe(info: StreamInfo, shard: Shard) -> dict[str, Any]:
+    """A shard as ListShards and DescribeStream show it: open or closed as `info` has it, so that a listing is of one
+    moment.
+
+    In the middle of a split or merge the parents' logs are closed already and the children are not there yet; until
+    then the parents are shown as open, or the open ranges would have a hole.
+    """
     numbers = shard.sequence_range
-    ends = {} if numbers.end is None else {"EndingSequenceNumber": numbers.end}
+    ends = {} if info.lineage[shard.index].closed is None else {"EndingSequenceNumber": numbers.end}
     shown: dict[str, Any] = {
         "ShardId": shard.id,
         "HashKeyRange": hash_range(shard),
@@ -72,7 +77,7 @@ def list_shards(call: Call, request: Request) -> dict[str, Any]:
     info = call.info(stream)
     keep = _keep(info, filtered)
     indexes = [index for index in info.lineage.indexes() if index > after and keep(index)]
-    answer: dict[str, Any] = {"Shards": [describe(stream, stream.lazy_shard(index)) for index in indexes[:limit]]}
+    answer: dict[str, Any] = {"Shards": [describe(info, stream.lazy_shard(index)) for index in indexes[:limit]]}
     if len(indexes) > limit:
         values = {"stream": stream.info.id, "after": indexes[limit - 1], "filter": dict(filtered), "ms": call.now_ms}
         answer["NextToken"] = tokens.encode_page(call.service.key, _TOKEN, values)

@@ -77,8 +77,9 @@ def describe(call: Call, request: Request) -> dict[str, Any]:
     chosen = call.settings(stream)
     limit = request.get("Limit", PAGE_MAX)
     after = request.get("ExclusiveStartShardId", "")
-    indexes = [index for index in call.lineage(stream).indexes() if f"shardId-{index:012d}" > after]
-    shown = [describe_shard(stream, stream.lazy_shard(index)) for index in indexes[:limit]]
+    info = call.info(stream)
+    indexes = [index for index in info.lineage.indexes() if f"shardId-{index:012d}" > after]
+    shown = [describe_shard(info, stream.lazy_shard(index)) for index in indexes[:limit]]
     return {
         "StreamDescription": {
             **_common(call, stream, chosen),

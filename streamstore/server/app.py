@@ -119,7 +119,7 @@ class Application:
         """The request's body; None where it is too large or does not come."""
         length = headers.get("content-length", "")
         # Over HTTP/1 and HTTP/2 alike no more comes than was announced.
-        announced = int(length[:20]) if length.isascii() and length.isdigit() else None
+        announced = int(length) if length.isascii() and length.isdigit() and len(length) <= 20 else None
         if announced is not None and announced > BODY_SIZE_MAX:
             return None
         try:

@@ -70,6 +70,24 @@ def test_a_merge_names_both_parents(split):
     assert parents == {"shardId-000000000001", "shardId-000000000002"}
 
 
+def test_a_split_that_died_half_way_leaves_no_hole(split, store, monkeypatch):
+    """A listing met a split whose parent's log was closed and whose children were not there yet: its open ranges had a
+    hole, and a producer had nowhere to put. Until the children are there the parent is shown as open.
+    """
+    stream = store.stream("s")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(stream.catalog), "commit", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            stream.split_shard("shardId-000000000001", 1 << 126)
+    assert stream.shard("shardId-000000000001").is_closed
+    whole = [(0, (1 << 127) - 1), (1 << 127, END)]
+    assert ranges(shards(split)) == ranges(shards(split, Type="AT_LATEST")) == whole
+    described = split.describe_stream(StreamName="s")["StreamDescription"]["Shards"]
+    assert ranges({item["ShardId"]: item for item in described}) == whole
+    split.put_record(StreamName="s", Data=b"new", PartitionKey="k", ExplicitHashKey="1")
+    assert len(ranges(shards(split))) == 3
+
+
 def test_a_count_is_reached_with_ranges_that_tile(split):
     """Up and down; the answer says from what to what."""
     for target in (5, 2):
