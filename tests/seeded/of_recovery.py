@@ -187,7 +187,7 @@ SEEDS = (
         "csrc/log_append.c",
         "if (terms && terms < atomic_load_explicit(&log->entry->terms, memory_order_relaxed))",
         "if (0 && terms)",
-        "plain/test_log",
+        "plain/test_terms",
     ),
     Seed(
         "any-tail-will-do",
