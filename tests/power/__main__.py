@@ -105,14 +105,16 @@ def one_cut(disk: Disk, base: Path, seed: int) -> int:
         for name, durability in STREAMS.items():
             first.create(name, durability, chance.randint(1, 2))
         children = [start(path, diaries[writer], seed + writer, writer) for writer in range(WRITERS)]
-        time.sleep(0.02 + chance.random() ** 2 * 0.3)
-        if chance.random() < 0.6:
-            disk.write_back_some(chance)
-        when = disk.cut()
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        first.store.close()
+        try:
+            time.sleep(0.02 + chance.random() ** 2 * 0.3)
+            if chance.random() < 0.6:
+                disk.write_back_some(chance)
+            when = disk.cut()
+        finally:
+            for child in children:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+            first.store.close()
     finally:
         disk.unmount()
     disk.mount()
