@@ -341,9 +341,22 @@ static void fake_route_keys(const ss_ranges *ranges, const uint8_t *const *keys,
         shards_out[i] = fake_route(ranges, fake_hash(keys[i], key_sizes[i]));
 }
 
+static uint64_t fake_clock(void)
+{
+    return 0;
+}
+
 static const ss_function_table functions = {
-    SS_FUNCTIONS_VERSION, sizeof(ss_function_table), fake_append, fake_sync, fake_read, fake_get,
-    fake_route,           fake_route_keys,           fake_hash,   NULL,
+    .version = SS_FUNCTIONS_VERSION,
+    .size = sizeof(ss_function_table),
+    .log_append = fake_append,
+    .log_sync = fake_sync,
+    .log_read = fake_read,
+    .log_get = fake_get,
+    .ranges_route = fake_route,
+    .ranges_route_keys = fake_route_keys,
+    .ranges_hash = fake_hash,
+    .monotonic_us = fake_clock,
 };
 
 static const ss_function_table functions_of_another_build = {.version = SS_FUNCTIONS_VERSION + 1,
