@@ -34,25 +34,32 @@ void ss_store_leave(ss_store *store)
 
 /* A clean close syncs what is published and leaves watermarks that the next opener can take as clean (process mode:
  * DESIGN section 2). */
-static void sync_for_close(ss_store *store)
+static ss_status sync_for_close(ss_store *store)
 {
+    ss_status first = SS_OK;
     for (uint32_t i = 0; i < store->logs_size; i++) {
         ss_log *log = store->logs[i];
         if (!log || !log->writer || atomic_load(&log->entry->state) != SS_LOG_READY)
             continue;
-        while (ss_log_sync_to(log, atomic_load(&log->entry->tail), 0) == SS_INTERRUPTED)
-            continue; /* a failure poisons: the next opener sees it */
+        ss_status status;
+        do
+            status = ss_log_sync_to(log, atomic_load(&log->entry->tail), 0);
+        while (status == SS_INTERRUPTED); /* a failure poisons: the next opener sees it */
+        if (first == SS_OK && log->durability != SS_DURABILITY_SYNC)
+            first = status; /* there, and only there, a put was acknowledged before its sync */
         if (atomic_load(&log->entry->segment_ordinal) > 1)
             ss_log_index_seal(log); /* what the flusher had not come to yet */
     }
     ss_store_control_sync(store, 1);
+    return first;
 }
 
-void ss_store_close(ss_store *store)
+ss_status ss_store_close(ss_store *store)
 {
     int open = SS_STORE_OPEN;
     if (atomic_load(&store->forked) || !atomic_compare_exchange_strong(&store->closing, &open, SS_STORE_CLOSING))
-        return;
+        return SS_OK;
+    ss_status status = SS_OK;
     ss_control_wake_all(&store->control);
     ss_worker_stop(&store->flusher);
     ss_worker_stop(&store->preparer);
@@ -67,7 +74,7 @@ void ss_store_close(ss_store *store)
     ss_worker_stop(&store->flusher); /* again: an append under way may have started it after the first stop */
     atomic_store(&store->closing, SS_STORE_LAST_SYNC);
     if (!store->info.read_only)
-        sync_for_close(store);
+        status = sync_for_close(store);
     for (uint32_t i = 0; i < store->logs_size; i++)
         if (store->logs[i])
             ss_log_release(store->logs[i]);
@@ -78,6 +85,7 @@ void ss_store_close(ss_store *store)
     ss_file_close(store->lock_fd);
     ss_file_close(store->root);
     store->lock_fd = store->root = -1;
+    return status;
 }
 
 void ss_store_free(ss_store *store)

@@ -59,7 +59,9 @@ typedef struct {
 } ss_store_info;
 
 ss_status ss_store_open(const char *path, int flags, ss_store **out);
-void ss_store_close(ss_store *store);
+/* Everything is released whatever it returns: SS_OK, or why records of an interval or process stream that were
+ * acknowledged are not known to be durable. The second call does nothing. */
+ss_status ss_store_close(ss_store *store);
 void ss_store_free(ss_store *store);
 /* In a forked child: drop inherited lock descriptors and refuse every later call with SS_FORKED. */
 void ss_store_after_fork(ss_store *store);

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import (
+    DurabilityUnknownError,
     InvalidArgumentError,
     InvalidTypeError,
     ReadOnlyError,
+    StaleHandleError,
     StoreFullError,
     StreamNotFoundError,
 )
@@ -74,7 +76,11 @@ class Store:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except (DurabilityUnknownError, StaleHandleError):
+            if kind is None:  # else what ended the block says more, and must not be hidden
+                raise
 
     def __reduce__(self) -> tuple[Callable[..., Store], tuple[str, dict[str, Any]]]:
         return _reopen, (self.path, self._options)
@@ -352,6 +358,9 @@ class Store:
     def close(self) -> None:
         """Sync what is unsynced and let go: every wait ends at once, every later call raises ClosedError. Safe to
         call twice.
+
+        Raises DurabilityUnknownError, with everything let go of, where the last sync of an interval or process stream
+        failed: what was put since the one before it may not survive a power cut.
         """
         if self.caretaker is not None:
             self.caretaker.stop()

@@ -10,6 +10,7 @@ import pytest
 
 import streamstore
 from streamstore import errors
+from streamstore.native import attachment
 
 
 def test_a_store_is_there_again_after_close(tmp_path):
@@ -220,3 +221,26 @@ def test_any_thread_may_use_a_store(store):
     assert len(records) == 400
     for who in range(8):
         assert [int(record.data) for record in records if record.partition_key == f"thread-{who}"] == list(range(50))
+
+
+@pytest.mark.parametrize("failed", [errors.DurabilityUnknownError, errors.StaleHandleError])
+def test_who_closes_is_told_that_the_last_sync_failed(tmp_path, monkeypatch, failed):
+    """By close and by the end of a block, with all let go of; an exception that ended the block goes before it."""
+
+    def close_fails(context, function, *arguments):
+        call(context, function, *arguments)
+        if context == "close":
+            raise failed("the last sync failed")
+
+    call = attachment.call
+    monkeypatch.setattr(attachment, "call", close_fails)
+    store = streamstore.open(tmp_path / "store", durability="process")
+    store.create_stream("s").put_record(b"x", "k")
+    with pytest.raises(failed):
+        store.close()
+    assert store.closed
+    with pytest.raises(failed), streamstore.open(tmp_path / "store") as store:
+        store.stream("s").put_record(b"x", "k")
+    with pytest.raises(ZeroDivisionError), streamstore.open(tmp_path / "store") as store:
+        store.stream("s").put_record(b"x", "k")
+        raise ZeroDivisionError

@@ -80,11 +80,14 @@ class Attachment:
             return self._pointer
 
     def close(self) -> None:
-        """End every wait and every later call with ClosedError; sync what the mode asks for. Safe to call twice."""
+        """End every wait and every later call with ClosedError; sync what the mode asks for. Safe to call twice.
+
+        Raises DurabilityUnknownError, once all is released, where that sync failed and acknowledged records hang on it.
+        """
         with self._lock:
             self.closed = True
             if self._pointer is not None:
-                lib.ss_store_close(self._pointer)
+                call("close", lib.ss_store_close, self._pointer)
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

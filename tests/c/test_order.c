@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -13,19 +14,19 @@
 
 enum { SEGMENTS = 16, ROOM = 64 << 10 };
 
-/* What was seen of one segment. */
+/* What was seen of one segment, by whichever thread synced it. */
 typedef struct {
-    unsigned bare_syncs;   /* while its header was still zero */
-    unsigned headed_syncs; /* with a header */
-    uint64_t synced_end;   /* where what it held ended, at its last sync */
-    uint64_t copied;       /* bytes that its header says were copied before it */
-    uint64_t salt;
+    _Atomic unsigned bare_syncs;   /* while its header was still zero */
+    _Atomic unsigned headed_syncs; /* with a header */
+    _Atomic uint64_t synced_end;   /* where what it held ended, at its last sync */
+    _Atomic uint64_t copied;       /* bytes that its header says were copied before it */
+    _Atomic uint64_t salt;
 } sight;
 
 static sight seen[SEGMENTS];
-static unsigned directory_syncs, directory_syncs_at_rename, orphans;
-static int renamed, watching;
-static void (*during_sync)(void); /* called once, in the middle of the next sync of a segment */
+static _Atomic unsigned directory_syncs, directory_syncs_at_rename, orphans;
+static _Atomic int renamed, watching;
+static void (*_Atomic during_sync)(void); /* called once, in the middle of the next sync of a segment */
 
 static uint64_t content_end(const uint8_t *bytes, size_t size)
 {
@@ -61,8 +62,7 @@ static void note_sync(const char *path)
         s->copied = format_load64(bytes + SEGMENT_COPIED_END) - format_load64(bytes + SEGMENT_BASE);
         s->salt = format_load64(bytes + SEGMENT_SALT);
     }
-    void (*call)(void) = during_sync;
-    during_sync = NULL;
+    void (*call)(void) = atomic_exchange(&during_sync, NULL);
     if (call)
         call();
 }

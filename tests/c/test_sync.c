@@ -289,6 +289,31 @@ static void check_failed_sync(int flags)
     remove_root();
 }
 
+/* Who puts and closes is told where the last sync fails, once all is released; what was never acknowledged before its
+ * sync is nobody's loss. */
+static void check_close_tells(int flags)
+{
+    const struct {
+        int durability;
+        ss_status expected;
+    } cases[] = {{SS_DURABILITY_PROCESS, SS_POISONED}, {SS_DURABILITY_SYNC, SS_OK}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fresh_root();
+        ss_store *store = open_store(SS_OPEN_CREATE | flags);
+        CHECK_EQUAL(put(open_log(store, cases[i].durability)), SS_OK);
+        fail_syncs = 1;
+        CHECK_EQUAL(ss_status_code(ss_store_close(store)), cases[i].expected);
+        fail_syncs = 0;
+        CHECK_EQUAL(ss_store_close(store), SS_OK);
+        ss_store_free(store);
+        store = open_store(flags);
+        CHECK_EQUAL(put(open_log(store, cases[i].durability)), SS_OK);
+        CHECK_EQUAL(ss_store_close(store), SS_OK);
+        ss_store_free(store);
+        remove_root();
+    }
+}
+
 /* Those who hold a poisoned incarnation find it ended by the next opener, and no append of theirs gets in. */
 static void check_retired(int flags)
 {
@@ -344,6 +369,7 @@ int main(void)
         check_recovery(flags);
         check_read_only(flags);
         check_trimmed(flags);
+        check_close_tells(flags);
         check_failed_sync(flags);
         check_retired(flags);
     }

@@ -22,19 +22,6 @@ CLEAN = (streamstore.StreamStoreError, MemoryError)
 CUTS = ("lost", "sectors", "torn")
 
 
-class Careful(Actor):
-    """Does not take a close for a flush once a sync failed: a close has no way to say so, and a flush raises."""
-
-    failed = 0
-
-    def close(self) -> None:
-        """Let go; all of it is durable if no call failed."""
-        began = self.note("flush began")
-        self.store.close()
-        if not self.failed + seam.failed():
-            self.note("flushed", of=began)
-
-
 def template(path: Path, durability: str) -> tuple[list[Event], int]:
     """A store with the stream "s", whose last process died; the events of its making, and records made."""
     origin = path.with_name("origin")
@@ -68,7 +55,7 @@ def try_it(
     before = [Event(0, event.what, event.values) for event in before]
     kind = {name: number for number, name in seam.call_kinds()}[fault.kind]
     with Trace(path) as trace:
-        actor = Careful(path, trace, 7, made)
+        actor = Actor(path, trace, 7, made)
         actor.open()
         seam.fail(kind, first, fault.error, lasting=fault.lasting, short_write=fault.short_write)
         noticed: BaseException | None = None
@@ -82,7 +69,6 @@ def try_it(
             failed = seam.heal()
         if noticed is not None and (failed == 0 or fault.harmless):
             raise Wrong(f"{fault}, call {first}: nobody should have noticed: {noticed!r}") from noticed
-        actor.failed = failed
         with suppress(*CLEAN):
             actor.close()
         records, cuts = 0, 0
