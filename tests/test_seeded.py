@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 
@@ -34,9 +35,9 @@ def test_words_that_are_not_there_are_told():
 def test_a_bug_is_caught_and_another_missed(tmp_path):
     """The suite of a bug fails with it and passes without; a suite that looks elsewhere misses it."""
     seed = BY_NAME["body-not-checked"]
-    suites = Suites(tmp_path)
-    assert suites.catches(seed)
-    assert not suites.catches(dataclasses.replace(seed, suite="plain/test_md5"))
+    with contextlib.closing(Suites(tmp_path)) as suites:
+        assert suites.catches(seed)
+        assert not suites.catches(dataclasses.replace(seed, suite="plain/test_md5"))
 
 
 def test_figures_become_a_table(tmp_path):

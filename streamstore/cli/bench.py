@@ -35,7 +35,13 @@ and each is made where it is missing. LABEL=SUBJECT gives it a name in the repor
 
 @click.group()
 def bench() -> None:
-    """Measure a store, a server or any Kinesis endpoint, and compare results."""
+    """Measure a store, a server or any Kinesis endpoint, and compare results.
+
+    \b
+    Examples:
+      streamstore bench run store:data/#load --rate 5000 --durability process
+      streamstore bench compare yesterday.json today.json
+    """
 
 
 @bench.command("run", epilog=_SUBJECTS)

@@ -45,8 +45,13 @@ class CBuild:
         self._scratch = scratch
         self._built: set[str] = set()
         scratch.mkdir(parents=True, exist_ok=True)
-        self._lock = (scratch / "lock").open("w")  # of two runs in one place each would undo the other's change
+        # Of two runs in one place each would undo the other's change.
+        self._lock = os.open(scratch / "lock", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        """Let the next run in."""
+        os.close(self._lock)
 
     def _objects(self, build: str) -> dict[str, Path]:
         directory = self._scratch / build

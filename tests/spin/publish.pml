@@ -44,9 +44,7 @@ proctype writer(byte id)
 #endif
            assert(segment + 1 < SEGMENTS);
            base[segment + 1] = tail;
-#ifndef
            epoch++;
-#endif
            segment++;
            reserve_end = tail
 #endif
