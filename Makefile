@@ -46,7 +46,8 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/.built
 	@$(BIN)/pip install -q --disable-pip-version-check 'streamstore-kinesis[$*]'
 	@touch $@
 
-$(VENV)/.rivals: bench/rivals/requirements.txt | $(VENV)/.extra-bench
+# The rows over HTTP and boto3 need what users of those doors install.
+$(VENV)/.rivals: bench/rivals/requirements.txt | $(VENV)/.extra-bench $(VENV)/.extra-server $(VENV)/.extra-boto3
 	@echo "Installing the rivals to measure against ..."
 	@$(BIN)/pip install -q --disable-pip-version-check -r $<
 	@touch $@
