@@ -151,7 +151,7 @@ def route(key: str | int, count: int) -> int:
 class Fake:
     """A bound module, and logs to use it on."""
 
-    def __init__(self, core: ctypes.CDLL) -> None:
+    def __init__(self, core: ctypes.CDLL, raise_for: Callable[[int, str], NoReturn] = raise_for) -> None:
         self.core = core
         self.hot: Any = fresh_module()
         self.hot.bind(self.core.fake_core_functions(), raise_for, msgpack.unpackb, make_time, partial_put, ERRORS)

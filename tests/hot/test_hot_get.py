@@ -4,24 +4,8 @@ from __future__ import annotations
 
 import signal
 
-import fake_core
 import pytest
-from fake_core import CLOSED, CORRUPT, EPOCH, FIRST, GET, HEADER, INTERRUPTED, TRIMMED, Fake, StatusError
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
+from fake_core import CLOSED, CORRUPT, EPOCH, FIRST, GET, HEADER, INTERRUPTED, TRIMMED, StatusError
 
 
 @pytest.mark.parametrize("size", [0, 1, 100, 4040, 4048, 4049, 16_384, 100_000])

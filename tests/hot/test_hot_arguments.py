@@ -2,33 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import fake_core
 import pytest
-from fake_core import ArgumentError, ArgumentTypeError, Fake, TooLargeError
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
-
-
-@pytest.fixture(params=["one", "batch"])
-def put(request, fake, log):
-    """Put one record into `log`, by either door."""
-    return partial(fake.put_one, request.param, log)
-
+from fake_core import ArgumentError, ArgumentTypeError, TooLargeError
 
 REFUSED = [
     (("text", "k"), ArgumentTypeError, "data must be bytes, not str: encode it first"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import fake_core
 import pytest
 from fake_core import (
@@ -14,33 +12,11 @@ from fake_core import (
     SHARD_CLOSED,
     SYNC,
     WOULD_BLOCK,
-    Fake,
     PartialError,
     StatusError,
 )
 
 LONG_KEY = "ß" * 256
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
-
-
-@pytest.fixture(params=["one", "batch"])
-def put(request, fake, log):
-    """Put one record into `log`, by either door."""
-    return partial(fake.put_one, request.param, log)
 
 
 # ---- What is put ----

@@ -9,7 +9,6 @@ import threading
 import time
 import tracemalloc
 import weakref
-from functools import partial
 
 import fake_core
 import pytest
@@ -20,31 +19,9 @@ from fake_core import (
     POISONED,
     SYNC,
     WOULD_BLOCK,
-    Fake,
     PartialError,
     StatusError,
 )
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
-
-
-@pytest.fixture(params=["one", "batch"])
-def put(request, fake, log):
-    """Put one record into `log`, by either door."""
-    return partial(fake.put_one, request.param, log)
 
 
 def while_waiting(log, act, call):

@@ -9,24 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-import fake_core
 import pytest
 from fake_core import CLOSED, CORRUPT, FIRST, HEADER, INTERRUPTED, OK, POISONED, READ, TRIMMED, Fake, StatusError
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
 
 
 def fill(fake, log, count, size=16):
@@ -53,19 +37,16 @@ def test_a_read_gives_all_there_is(fake, log):
     assert [record.ordinal for record in result[0]] == list(range(1, 101))
 
 
+def names(log):
+    """All parameters of a read, by name."""
+    place = {"log": log.address, "shard_index": 1, "shard_id": "s", "position": FIRST, "end": 0}
+    return {**place, "limit": 2, "buffer_size": 999}
+
+
 def test_read_takes_keywords(fake, log):
     """All parameters have names."""
     fill(fake, log, 3)
-    names = {
-        "log": log.address,
-        "shard_index": 1,
-        "shard_id": "s",
-        "position": FIRST,
-        "end": 0,
-        "limit": 2,
-        "buffer_size": 999,
-    }
-    assert numbers(fake.hot.read(**names)) == [0, 1]
+    assert numbers(fake.hot.read(**names(log))) == [0, 1]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 15, 16, 17, 99, 100, 101, 1 << 62])
@@ -190,17 +171,8 @@ def test_other_failures_raise(fake, log, status):
 )
 def test_bad_parameters_are_refused(fake, log, change):
     """Zero, negative and too large numbers and other types raise, and nothing is read."""
-    good = {
-        "log": log.address,
-        "shard_index": 1,
-        "shard_id": "s",
-        "position": FIRST,
-        "end": 0,
-        "limit": 2,
-        "buffer_size": 999,
-    }
     with pytest.raises((TypeError, ValueError)):
-        fake.hot.read(**{**good, **change})
+        fake.hot.read(**{**names(log), **change})
     assert log.calls(READ) == 0
 
 
