@@ -9,17 +9,9 @@ import pytest
 import xxhash
 
 import streamstore
-from streamstore import key_file
 from streamstore.backup import layout
 
 pytest.importorskip("cryptography", reason="the extra crypto is not installed")
-
-
-@pytest.fixture
-def ring(tmp_path: Path) -> str:
-    """The path of a key file."""
-    key_file.create(str(tmp_path / "master.key"))
-    return str(tmp_path / "master.key")
 
 
 @pytest.fixture

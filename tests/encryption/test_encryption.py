@@ -11,38 +11,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+from found_on_disk import KEY, SECRET, on_disk
 
 import streamstore
 from streamstore import description, errors, key_file, keys
 
 pytest.importorskip("cryptography", reason="the extra crypto is not installed")
-
-SECRET = b"a secret nobody may find"
-KEY = "key-of-a-secret"
-
-
-@pytest.fixture
-def ring(tmp_path):
-    """The path of a key file."""
-    key_file.create(str(tmp_path / "master.key"))
-    return str(tmp_path / "master.key")
-
-
-@pytest.fixture
-def crypted(tmp_path, ring):
-    """A store with a key ring."""
-    with streamstore.open(tmp_path / "data", key_ring=ring, durability="process") as opened:
-        yield opened
-
-
-def on_disk(directory, *words):
-    """Which of these words any file below holds."""
-    found = set()
-    for path in directory.rglob("*"):
-        if path.is_file():
-            data = path.read_bytes()
-            found |= {word for word in words if word in data}
-    return found
 
 
 def fill(stream):

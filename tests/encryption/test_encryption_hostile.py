@@ -6,23 +6,14 @@ import struct
 
 import pytest
 import xxhash
+from found_on_disk import KEY, SECRET
 from model import cases
 from model import format as v1
 
 import streamstore
-from streamstore import errors, key_file, keys, sealing
+from streamstore import errors, keys, sealing
 
 pytest.importorskip("cryptography", reason="the extra crypto is not installed")
-
-SECRET = b"a secret nobody may find"
-KEY = "key-of-a-secret"
-
-
-@pytest.fixture
-def ring(tmp_path):
-    """The path of a key file."""
-    key_file.create(str(tmp_path / "master.key"))
-    return str(tmp_path / "master.key")
 
 
 def sealed_segment(tmp_path, ring):
