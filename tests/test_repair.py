@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_line import run
+from dying_child import ended
 
 import streamstore
 from streamstore import errors
@@ -393,24 +393,7 @@ def test_a_snapshot_shares_no_repair(place, tmp_path):
     assert streamstore.verify(tmp_path / "copy").damage
 
 
-KILLED = """
-import os, sys
-import streamstore
-
-calls = 0
-def dying(function):
-    def wrapped(*arguments, **options):
-        global calls
-        calls += 1
-        if calls == int(sys.argv[2]):
-            os.kill(os.getpid(), 9)
-        return function(*arguments, **options)
-    return wrapped
-
-for name in ("fsync", "link", "rename", "pwrite", "unlink", "makedirs", "ftruncate"):
-    setattr(os, name, dying(getattr(os, name)))
-streamstore.repair(sys.argv[1])
-"""
+STEPS = ("fsync", "link", "rename", "pwrite", "unlink", "makedirs", "ftruncate")
 
 
 def test_a_killed_repair_is_taken_up_by_the_next(place, tmp_path):
@@ -424,11 +407,7 @@ def test_a_killed_repair_is_taken_up_by_the_next(place, tmp_path):
     while not done:
         copy = tmp_path / f"copy{step}"
         shutil.copytree(place, copy)
-        child = subprocess.run(
-            [sys.executable, "-c", KILLED, str(copy), str(step)], capture_output=True, text=True, timeout=60
-        )
-        assert child.returncode in (0, -9), child.stderr
-        done = child.returncode == 0
+        done = ended(partial(streamstore.repair, copy), step, STEPS)
         assert streamstore.repair(copy).damage == []
         after = records(copy)
         assert after.items() <= before.items()
