@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,14 @@ _stderr: list[Any] = []
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the real stderr: while a test runs, pytest has put a file in its place."""
+    """Keep the real stderr: while a test runs, pytest has put a file in its place. Let programs hear Ctrl-C.
+
+    Where this run ignores SIGINT (a shell's `&`, nohup), so would every program that a test starts and interrupts. A
+    handler of our own that does nothing is the same to this process, and the default to those.
+    """
     _stderr.append(os.fdopen(os.dup(2), "w"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

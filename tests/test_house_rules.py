@@ -19,6 +19,7 @@ def source_files() -> dict[str, str]:
     for directory in SOURCE_DIRECTORIES:
         found += [path for path in (ROOT / directory).rglob("*") if path.is_file() and path.suffix in TEXT_SUFFIXES]
     found = [path for path in found if "__pycache__" not in path.parts and ".egg-info" not in str(path)]
+    found = [path for path in found if path.name != ".git"]  # a file, in a worktree
     return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(found)}
 
 
