@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -146,22 +145,29 @@ def test_wrong_subjects() -> None:
             subject_of(address)
 
 
-def test_signatures() -> None:
-    """As botocore signs the same request."""
+@pytest.mark.parametrize("token", ["token", None])
+def test_signatures(monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
+    """As botocore signs the same request, with and without a session's token, and also when a day has passed."""
     botocore = pytest.importorskip("botocore.auth")
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as Known
 
-    signer = Signer(Credentials("AKID", "secret", "token"), "eu-west-1", "127.0.0.1:4567")
-    headers = signer.headers("Kinesis_20131202.PutRecord", "application/x-amz-json-1.1", b"{}")
-    request = AWSRequest("POST", "http://127.0.0.1:4567/", data=b"{}")
-    for name in ("content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target"):
-        request.headers[name] = headers[name]
-    request.context["timestamp"] = headers["x-amz-date"]
-    auth = botocore.SigV4Auth(Known("AKID", "secret", "token"), "kinesis", "eu-west-1")
-    text = auth.string_to_sign(request, auth.canonical_request(request))
-    assert headers["authorization"].endswith(f"Signature={auth.signature(text, request)}")
-    assert hmac.new(b"", b"", hashlib.sha256).digest_size == 32
+    signer = Signer(Credentials("AKID", "secret", token), "eu-west-1", "127.0.0.1:4567")
+    auth = botocore.SigV4Auth(Known("AKID", "secret", token), "kinesis", "eu-west-1")
+    for moment in [time.gmtime(seconds) for seconds in (1_779_012_000, 1_779_012_060, 1_779_112_000)]:
+        monkeypatch.setattr(time, "gmtime", lambda now=moment: now)
+        headers = signer.headers("Kinesis_20131202.PutRecord", "application/x-amz-json-1.1", b"{}")
+        claimed = headers.pop("authorization")
+        assert headers["x-amz-date"] == time.strftime("%Y%m%dT%H%M%SZ", moment)
+        assert headers.get("x-amz-security-token") == token
+        request = AWSRequest("POST", "http://127.0.0.1:4567/", data=b"{}", headers=headers)
+        request.context["timestamp"] = headers["x-amz-date"]
+        text = auth.string_to_sign(request, auth.canonical_request(request))
+        assert claimed == (
+            f"AWS4-HMAC-SHA256 Credential={auth.scope(request)}, "
+            f"SignedHeaders={auth.signed_headers(auth.headers_to_sign(request))}, "
+            f"Signature={auth.signature(text, request)}"
+        )
 
 
 def test_event_streams_are_read() -> None:

@@ -107,9 +107,7 @@ def test_whatever_was_touched_is_refused(service, gate, touch, kind):
     """Body, signed and unsigned headers, the query, the header itself."""
     request = signed()
     changed = touch(request)
-    assert ask(service, gate, changed if isinstance(changed, HttpRequest) else request) == f"{kind}Exception" or (
-        ask(service, gate, request) == f"{kind}Exception"
-    )
+    assert ask(service, gate, changed if isinstance(changed, HttpRequest) else request) == f"{kind}Exception"
 
 
 def test_headers_must_be_signed(service, gate):

@@ -29,6 +29,7 @@ TEXTS = [
     None,
 ]
 KEYS = ["k", "", "k" * 256, "k" * 257, "é", "\ud800", "k\0", 5, None, []]
+COUNTS = [1, 2] * 20 + [0, 500, 501]
 NAMES = ["s", "", "a/b", "x" * 128, "x" * 129, "s\n", None, 5]
 
 
@@ -42,7 +43,7 @@ def long_way(operation, value):
 def test_what_the_short_way_takes_the_long_way_takes_alike():
     """Over many forms of names, data and keys; and the plain form does go the short way."""
     dice = random.Random(7)
-    taken = 0
+    taken = singles = 0
     for _ in range(20_000):
         entry = {"Data": dice.choice(TEXTS), "PartitionKey": dice.choice(KEYS)}
         if dice.random() < 0.1:
@@ -52,8 +53,10 @@ def test_what_the_short_way_takes_the_long_way_takes_alike():
         name = dice.choice(NAMES) if dice.random() < 0.3 else "s"
         single = {"StreamName": name, **entry}
         short = shortcuts.put_record(single)
-        assert short is None or short == long_way("PutRecord", single), single
-        many = {"StreamName": name, "Records": [entry] * dice.choice([0, 1, 2, 500, 501])}
+        if short is not None:
+            singles += 1
+            assert short == long_way("PutRecord", single), single
+        many = {"StreamName": name, "Records": [entry] * dice.choice(COUNTS)}
         batch = shortcuts.put_records(many)
         if batch is not None:
             taken += 1
@@ -62,7 +65,7 @@ def test_what_the_short_way_takes_the_long_way_takes_alike():
             pairs = [(item["Data"], item["PartitionKey"], None) for item in whole["Records"]]
             assert batch["Records"] == pairs
             assert batch["Records"].total == sum(len(data) + len(key) for data, key, _ in pairs)
-    assert taken > 1000
+    assert min(taken, singles) > 1000
     for odd in (
         None,
         [],
