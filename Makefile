@@ -16,7 +16,7 @@ C_TESTS := $(sort $(wildcard tests/c/test_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
 .PHONY: model-queue
-.PHONY: help demo test test-c cuts faults power rot seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c cuts faults power requests rot seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -90,13 +90,17 @@ kills: $(VENV)/.built $(VENV)/.extra-test ## 2,000 kills at random moments and a
 fuzz: $(VENV)/.made ## Hostile bytes under sanitizers, 15 seconds a target (SECONDS=n, SEED=n)
 	@$(BIN)/python tests/fuzz --seconds $(or $(SECONDS),15) $(if $(SEED),--seed $(SEED))
 
+requests: $(VENV)/.built $(VENV)/.extra-test ## A million requests, nearly right: no 5xx, nobody past the gate (REQUESTS=n, SEED=n)
+	@PYTHONPATH=tests $(BIN)/python tests/stress/fuzz_requests.py --figures --requests $(or $(REQUESTS),1000000) \
+	    $(if $(SEED),--seed $(SEED))
+
 coverage: $(VENV)/.made ## Which branches of the core the C tests take (ARGS="--lines")
 	@$(BIN)/python tests/branches.py $(ARGS)
 
 mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
 
-PROOFS := seeded spin fuzz kills cuts faults power rot coverage mutants
+PROOFS := seeded spin fuzz kills cuts faults power rot requests coverage mutants
 proof: ## All suites of docs/reliability.md, and its table from their figures; hours
 	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	@$(BIN)/python tests/figures.py docs/reliability.md

@@ -1,4 +1,4 @@
-"""PutRecord answered at once, on an event loop's own thread: only where nothing has to be waited for.
+"""PutRecord answered at once, in a thread that all requests come through: only where nothing has to be waited for.
 
 Whatever is unusual, refused, or would wait for a disk, a lock or another process is not answered here, and leaves
 nothing behind: `wire.answer` does it all again, in a thread.
@@ -18,7 +18,7 @@ from streamstore.kinesis.wire import JSON, TARGET_PREFIX, Gate, HttpRequest, Htt
 if TYPE_CHECKING:
     from streamstore.kinesis.service import Service
 
-BODY_SIZE_MAX = 64 << 10  # reading more would hold up the loop's other requests
+BODY_SIZE_MAX = 64 << 10  # reading more would hold up other requests
 TARGET = f"{TARGET_PREFIX}PutRecord"
 _OPERATION = OPERATIONS["PutRecord"]
 _KNOWN_MAX = 10_000
@@ -33,7 +33,7 @@ class _Known(NamedTuple):
 
 
 class AtOnce:
-    """Answers of one service to whoever the gate lets in. `answer` is the loop's thread's, `learn` any other's."""
+    """Answers of one service to whoever the gate lets in. Any thread."""
 
     def __init__(self, service: Service, gate: Gate) -> None:
         self._service = service

@@ -14,6 +14,7 @@ from streamstore.kinesis.service import Service
 from streamstore.kinesis.subscriptions import Subscription
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
 from streamstore.server.deadlines import Deadlines
+from streamstore.server.entrance import Entrance
 from streamstore.server.gate import Gate
 from streamstore.server.outgoing import Accounts, Outgoing
 from streamstore.server.waits import Waits
@@ -21,6 +22,7 @@ from streamstore.server.workers import Workers
 
 if TYPE_CHECKING:
     from streamstore.aio.waiter import Ticket
+    from streamstore.server.loop import Loop
 
 BODY_SIZE_MAX = 16 << 20  # 10 MiB of records in base64, and their keys
 BODY_SECONDS = 60.0
@@ -36,7 +38,9 @@ class Application:
     def __init__(self, service: Service, gate: Gate, allowed_hosts: Iterable[str] = ()) -> None:
         self.service = service
         self.stopping = False
-        self.under_way = 0
+        self.early: dict[Any, bytes] = {}
+        """Bodies of requests that were looked at before, by their protocol."""
+        self._under_way = 0
         self._gate = gate
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
         self._known_hosts: set[str] = set()
@@ -46,30 +50,49 @@ class Application:
         # Whose signature is to be computed, and rights looked up, goes the long way.
         self._at_once = None if gate.verifies else at_once.AtOnce(service, gate.who)
         self._waits = Waits(service, self._workers)
+        self._entrance: Entrance | None = None
+
+    def stand_at(self, loop: Loop) -> None:
+        """Look at requests before the loop does, from now on."""
+        if self._at_once is not None:
+            self._entrance = loop.entrance = Entrance(self, self._at_once, loop)
+            self._end_late(loop)
+
+    def _end_late(self, loop: Loop) -> None:
+        assert self._entrance is not None
+        self._entrance.end_late(BODY_SECONDS)
+        loop.call_later(BODY_SECONDS / 4, self._end_late, loop)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are not answered yet."""
+        pending = 0 if self._entrance is None else len(self._entrance.pending)
+        return pending + len(self.early) + self._under_way
 
     async def __call__(self, scope: Any, protocol: Any) -> None:
         """Answer one request."""
         if scope.proto != "http":
             protocol.close(403)
             return
-        self.under_way += 1
+        self._under_way += 1
         try:
             await self._answer(scope, protocol)
         finally:
-            self.under_way -= 1
+            self._under_way -= 1
 
     async def _answer(self, scope: Any, protocol: Any) -> None:
-        headers = _headers(scope)
-        if (refusal := self._refusal(scope, headers)) is not None:
+        early = self.early.pop(protocol, None)
+        headers = self.headers(scope)
+        if (refusal := self.refusal(scope, headers)) is not None:
             _plain(protocol, *refusal)
             return
-        body = await self._body(protocol, headers)
+        body = await self._body(protocol, headers) if early is None else early
         if body is None:
             _plain(protocol, 413, "the body is too large, or took too long")
             return
         request = HttpRequest(scope.method, scope.path, scope.query_string, headers, body)
         response = None
-        if self._at_once is not None and headers.get("x-amz-target") == at_once.TARGET:
+        if self._at_once is not None and early is None and headers.get("x-amz-target") == at_once.TARGET:
             response = self._at_once.answer(request)
         if response is None:
             response = await self._workers.call(self._answer_waiting, request)
@@ -79,7 +102,7 @@ class Application:
                 return
         if response.subscription is None:
             _send(protocol, response)
-            self._accounts.give(scope.client, len(response.body))
+            self.answered(scope, response)
         else:
             account = self._accounts.enter(scope.client, scope.http_version)
             try:
@@ -87,13 +110,31 @@ class Application:
             finally:
                 self._accounts.leave(scope.client)
 
+    def answered(self, scope: Any, response: HttpResponse) -> None:
+        """Note that a connection was given an answer."""
+        self._accounts.give(scope.client, len(response.body))
+
     def _answer_waiting(self, request: HttpRequest) -> HttpResponse:
         response = wire.answer(self.service, request, self._gate.who, self._gate.allow)
         if self._at_once is not None:
             self._at_once.learn()
         return response
 
-    def _refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
+    @staticmethod
+    def headers(scope: Any) -> dict[str, str]:
+        """By lower-case name; those that come twice are joined, as signatures want them."""
+        items = scope.headers.items()
+        headers: dict[str, str] = dict(items)
+        if len(headers) < len(items):
+            headers = {}
+            for name, value in items:
+                headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if scope.authority:
+            headers[":authority"] = scope.authority
+            headers.setdefault("host", scope.authority)
+        return headers
+
+    def refusal(self, scope: Any, headers: dict[str, str]) -> tuple[int, str] | None:
         """What is said before a body is read, or to a health check."""
         if sum(map(len, headers)) + sum(map(len, headers.values())) > HEADER_SIZE_MAX:
             return 431, "headers too large"
@@ -178,20 +219,6 @@ class Application:
     def close(self) -> None:
         """Let the threads go."""
         self._workers.close()
-
-
-def _headers(scope: Any) -> dict[str, str]:
-    """By lower-case name; those that come twice are joined, as signatures want them."""
-    items = scope.headers.items()
-    headers: dict[str, str] = dict(items)
-    if len(headers) < len(items):
-        headers = {}
-        for name, value in items:
-            headers[name] = f"{headers[name]},{value}" if name in headers else value
-    if scope.authority:
-        headers[":authority"] = scope.authority
-        headers.setdefault("host", scope.authority)
-    return headers
 
 
 def _wake(loop: asyncio.AbstractEventLoop, ticket: Ticket) -> None:

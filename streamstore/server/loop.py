@@ -7,8 +7,12 @@ for it. With several connections most of these wakes find the loop awake.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamstore.server.entrance import Entrance
 
 CHUNK = 4096
 
@@ -20,8 +24,22 @@ class Loop(asyncio.SelectorEventLoop):
     callbacks: so a wake that is left out was not needed.
     """
 
+    entrance: Entrance | None = None
+    """Who looks first at what other threads hand over, and may do it there."""
     _woken = False
     _ssock: Any
+
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle | None:
+        """As asyncio's; None for what was done at the entrance."""
+        if self.entrance is not None and self.entrance.takes(callback, args):
+            return None
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+    def take_later(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Past the entrance."""
+        super().call_soon_threadsafe(callback, *args)
 
     def _write_to_self(self) -> None:
         if not self._woken:

@@ -120,6 +120,8 @@ class Server:
         self._down = asyncio.Event()
         if self._wanted_down.is_set():
             return
+        if isinstance(self._loop, loop.Loop):
+            self.application.stand_at(self._loop)
         granian = _granian(self.application, self.listening, self.port)
         serving = asyncio.ensure_future(granian.serve())
         stopping = asyncio.ensure_future(self._down.wait())
