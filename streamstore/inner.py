@@ -61,7 +61,8 @@ def names(store: Store, prefix: str) -> list[str]:
 def starts(stream: Stream, start: Any) -> dict[int, tuple[int, int]]:
     """Where a start lies in each shard that is there now, as (position, records before it); {} for TRIM_HORIZON.
 
-    Raises InvalidArgumentError, InvalidTypeError.
+    What lies before it is durable at return: after a power cut no other record stands there. Raises
+    InvalidArgumentError, InvalidTypeError.
     """
     begin = iterators.parse(start, stream.token)
     if begin.kind == "TRIM_HORIZON":
@@ -71,6 +72,7 @@ def starts(stream: Stream, start: Any) -> dict[int, tuple[int, int]]:
         log = stream.log(shard.index)
         state = log.state()
         position = iterators.resolve(iterators.place_in(begin, shard.id), log).position
+        log.sync(position)
         first = log.read(position, 0, 1, 4 * limits.KIB)[0]
         found[shard.index] = (position, first[0].ordinal - 1 if first else state.record_count)
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 
 import pytest
 
 import streamstore
-from streamstore import errors
+from streamstore import clock, errors
 from streamstore.consumer.state import Group, event
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -138,6 +139,75 @@ def test_a_reset_goes_back_or_forward(store):
         assert one.next(timeout=0) is None
         put(stream, b"c")
         assert take(one, 1) == [b"c"]
+
+
+def cut(path, before, *taken):
+    """What a power cut leaves of a store that is open: all there is, but for files that are as they were before."""
+    target = path.with_name("cut")
+    shutil.copytree(path, target)
+    for name in taken:
+        shutil.copyfile(before / name, target / name)
+    return target
+
+
+def test_what_came_in_the_place_of_lost_records_is_not_passed_over(tmp_path):
+    """Three records of a `process` stream are read and committed. The power cut takes the last two, which nobody
+    synced, and leaves the commit, which is always durable. Two others are put where they stood: the consumer went on
+    behind them, and nobody of its name was ever given them.
+    """
+    segment = os.path.join("streams", "1", "0", "000000000001.seg")
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        store.flush()
+        shutil.copytree(tmp_path / "s", tmp_path / "before")
+        put(stream, b"b", b"c")
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 3) == [b"a", b"b", b"c"]
+            consumer.commit()
+        left = cut(tmp_path / "s", tmp_path / "before", segment)
+    with streamstore.open(left, maintenance=False) as store:
+        stream = store.stream("clicks")
+        put(stream, b"d", b"e")
+        assert [record.data for record in stream.read()] == [b"a", b"d", b"e"]
+        with stream.consumer("billing") as consumer:
+            assert consumer.lag().records == 2
+            assert take(consumer, 3, timeout=0) == [b"d", b"e"]
+            consumer.commit()
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 1, timeout=0) == []
+
+
+def test_a_consumer_begins_at_the_end_of_what_is_durable(tmp_path):
+    """A consumer that begins at LATEST of a `process` stream: what it is to pass over is made durable first, or a power
+    cut could put other records there.
+    """
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        assert stream.log(0).state().durable < stream.log(0).state().tail
+        stream.consumer("billing", "LATEST").close()
+        assert stream.log(0).state().durable == stream.log(0).state().tail
+
+
+def test_a_member_that_a_power_cut_killed_holds_nothing(tmp_path, monkeypatch):
+    """After a power cut a process gets the slot of one that the cut killed, and its generation too, since nobody syncs
+    the lock file. The dead member was taken for a living one, and its shard was never read again.
+    """
+    with streamstore.open(tmp_path / "s", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        shutil.copytree(tmp_path / "s", tmp_path / "before")
+        consumer = stream.consumer("billing")
+        assert take(consumer, 1) == [b"a"]
+        store.flush()
+        left = cut(tmp_path / "s", tmp_path / "before", "lock", "control")
+        with open(left / "lock", "r+b") as file:
+            file.truncate(0)
+        consumer.close()
+    monkeypatch.setattr(clock, "boot_id", lambda: "the next boot")
+    with streamstore.open(left, maintenance=False) as store, store.stream("clicks").consumer("billing") as consumer:
+        assert take(consumer, 1, timeout=0) == [b"a"]
 
 
 def test_children_are_read_after_their_parents(store):

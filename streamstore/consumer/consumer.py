@@ -89,6 +89,7 @@ class Consumer:
         # A child is another member; what its parent read is the parent's to commit.
         self._member: Member | None = None
         self._reached: dict[int, Place] = {}
+        self._resumed: dict[int, tuple[Place, Place]] = {}  # what was committed, and where that is now
         self._round = 0
         self._turn = 0
         self._looked_us = 0
@@ -233,9 +234,16 @@ class Consumer:
             generation = next(item["generation"] for item in attachment.processes() if item["slot"] == slot)
             self._member = (slot << 32 | generation, next(_numbers))
             self._journal.open()
+            self._attach()
             while not self._journal.append(event("join", self._member)):
                 continue
         return self._member
+
+    def _attach(self) -> None:
+        """After a power cut a process may go by the slot and generation of one that died in it."""
+        incarnation, boot = self._store.attachment.info()["incarnation"], clock.boot_id()
+        while (self._journal.state.incarnation, self._journal.state.boot) != (incarnation, boot):
+            self._journal.append(event("attach", incarnation, boot))
 
     def _dead(self, group: Group) -> Member | None:
         alive = {
@@ -251,7 +259,8 @@ class Consumer:
         lineage = info.lineage
         done = set()
         for index in lineage.indexes():
-            closed, place = lineage[index].closed, group.places.get(index)
+            closed = lineage[index].closed
+            place = None if closed is None else self._committed(group, index)
             if closed is not None and place is not None and place.ordinal >= closed.records:
                 done.add(index)
         return [
@@ -269,7 +278,29 @@ class Consumer:
                 self._pending, self._last = iter(()), None
         for shard in mine:
             if shard not in self._reached:
-                self._reached[shard] = group.places.get(shard) or self._first(shard)
+                self._reached[shard] = self._committed(group, shard) or self._first(shard)
+
+    def _committed(self, group: Group, shard: int) -> Place | None:
+        """How far a shard was committed, in what there is of it now."""
+        kept = group.places.get(shard)
+        if kept is None:
+            return None
+        known = self._resumed.get(shard)
+        if known is None or known[0] != kept:
+            known = self._resumed[shard] = (kept, self._resume(shard, kept))
+        return known[1]
+
+    def _resume(self, shard: int, kept: Place) -> Place:
+        """A commit is durable, its records need not be: what a power cut took of them was written over since, and what
+        came then was committed by nobody.
+        """
+        log = self._stream.log(shard)
+        state = log.state()
+        position = iterators.resume(log, state, kept.epoch, kept.position).position
+        if position == kept.position:
+            return kept
+        first = log.read(position, 0, 1, 4 * limits.KIB)[0]
+        return Place(position, first[0].ordinal - 1 if first else state.record_count, kept.epoch)
 
     def _first(self, shard: int) -> Place:
         start = self._kept.extra["consumer"]["starts"].get(shard)
@@ -337,7 +368,8 @@ class Consumer:
         with self._journal.lock:
             self._journal.open()
             self._journal.refresh()
-            places = dict(self._journal.state.places)
+            group = self._journal.state
+            places = {shard: self._committed(group, shard) for shard in group.places}
         records = size = 0
         oldest_us = clock.now_us()
         for shard in self._stream.shards():

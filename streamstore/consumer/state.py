@@ -1,5 +1,6 @@
 """What a named consumer remembers, as a pure state: a place for each shard, who reads it, who is there.
 
+attach     incarnation, boot               all members of another one are dead, whatever they are called
 join       member                          leave     member: its shards are free
 take       member, shards                  release   member, shards
 commit     member, {shard: place}, round   durable; of shards that the member holds, in the present round
@@ -38,6 +39,8 @@ class Group:
         self.holders: dict[int, Member] = {}
         self.members: list[Member] = []
         self.round = 0
+        self.incarnation = 0
+        self.boot = ""
 
     def fold(self, event: bytes) -> None:
         """Apply one event. FormatVersionError for one of a later version."""
@@ -55,13 +58,28 @@ class Group:
             {shard: list(member) for shard, member in self.holders.items()},
             [list(member) for member in self.members],
             self.round,
+            self.incarnation,
+            self.boot,
         )
 
-    def _load(self, places: Mapping[int, Any], holders: Mapping[int, Any], members: Iterable[Any], number: int) -> None:
+    def _load(
+        self,
+        places: Mapping[int, Any],
+        holders: Mapping[int, Any],
+        members: Iterable[Any],
+        number: int,
+        incarnation: int = 0,
+        boot: str = "",
+    ) -> None:
         self.places = {shard: Place(*place) for shard, place in places.items()}
         self.holders = {shard: _member(holder) for shard, holder in holders.items()}
         self.members = [_member(item) for item in members]
         self.round = number
+        self.incarnation, self.boot = incarnation, boot
+
+    def _attach(self, incarnation: int, boot: str) -> None:
+        self.incarnation, self.boot = incarnation, boot
+        self.members, self.holders = [], {}
 
     def _join(self, member: Sequence[int]) -> None:
         if _member(member) not in self.members:
@@ -107,6 +125,7 @@ def _member(parts: Sequence[int]) -> Member:
 
 _HANDLERS: dict[str, Any] = {
     "snapshot": Group._load,
+    "attach": Group._attach,
     "join": Group._join,
     "leave": Group._leave,
     "take": Group._take,
