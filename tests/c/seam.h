@@ -78,6 +78,8 @@ uint32_t seam_mark(seam_trace *trace);
 void seam_backend(int by_pwrite);
 /* The core's wall clock stands still at this time; 0: it goes again. */
 void seam_freeze(uint64_t wall_us);
+/* Whoever asks which boot this is reads that file from now on; NULL: the system's own again. */
+void seam_boot(const char *path);
 
 enum seam_mode {
     SEAM_LOST,    /* nothing that was not durable survives */

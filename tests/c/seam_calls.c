@@ -81,6 +81,21 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
     return fd;
 }
 
+/* Of the same machine after a power cut: another boot, where the system knows but one. */
+static char boot_path[SEAM_PATH_SIZE];
+
+void seam_boot(const char *path)
+{
+    boot_path[0] = 0;
+    if (path && strlen(path) < sizeof boot_path)
+        strcpy(boot_path, path);
+}
+
+static const char *of_this_boot(const char *name)
+{
+    return boot_path[0] && strcmp(name, "/proc/sys/kernel/random/boot_id") == 0 ? boot_path : name;
+}
+
 #define OPEN_BODY(directory, name, flags) \
     mode_t mode = 0; \
     if ((flags) & (O_CREAT | __O_TMPFILE)) { \
@@ -89,7 +104,7 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
         mode = va_arg(more, mode_t); \
         va_end(more); \
     } \
-    return FAILS(SEAM_CALL_OPEN) ? -1 : open_at(directory, name, flags, mode)
+    return FAILS(SEAM_CALL_OPEN) ? -1 : open_at(directory, of_this_boot(name), flags, mode)
 
 int openat(int directory, const char *name, int flags, ...)
 {

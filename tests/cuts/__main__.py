@@ -23,7 +23,7 @@ import figures
 
 from cuts import seam
 from cuts.images import Counts, Explorer, Failed, under
-from cuts.workload import long, short, together
+from cuts.stories import long, short, together, work
 
 UNITS_MAX, OTHERS = 6, 12
 FROZEN_US = 1_800_000_000_000_000
@@ -34,19 +34,21 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m cuts")
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument("--only", default="", help="of the short stories those that have this word, and no long ones")
     parser.add_argument("--build", type=Path, default=seam.ROOT / "build" / "seam", help="where the library is put")
     parser.add_argument("--base", type=Path, default=Path("/dev/shm"), help="a directory of a file system in memory")
     parser.add_argument("--figures", type=Path, default=figures.PROOF, help="where cuts.json is put")
     return parser.parse_args()
 
 
-def short_ones(explorer: Explorer, images: int) -> int:
+def short_ones(explorer: Explorer, images: int, only: str) -> int:
     """The short stories in a random order, each wholly, until there are enough images; returns how many were told."""
     plan = [
         (backend, durability, name)
         for backend in ("mmap", "pwrite")
         for durability in ("sync", "interval", "process")
         for name in short(durability)
+        if not only or only in name.split()
     ]
     explorer.chance.shuffle(plan)
     for told, (backend, durability, name) in enumerate(plan):
@@ -70,12 +72,13 @@ def long_ones(explorer: Explorer, images: int) -> None:
     while explorer.counts.images < images:
         chance = explorer.chance
         under(chance.choice(("mmap", "pwrite")), chance.choice((0, FROZEN_US)))
-        work = (
-            functools.partial(together, threads=chance.randint(2, 4), count=chance.randint(2, 8))
-            if chance.random() < 0.2
-            else functools.partial(long, count=chance.randint(5, 60))
-        )
-        trace, events = explorer.play("long", work)
+        threads, count = chance.randint(2, 4), chance.randint(5, 60)
+        (told,) = chance.choices(
+            (functools.partial(together, threads=threads, count=1 + count // 8), *(
+                functools.partial(each, count=count) for each in (work, long))),
+            (2, 2, 6),
+        )  # fmt: skip
+        trace, events = explorer.play("long", told)
         for _ in range(min(300, images - explorer.counts.images)):
             explorer.look(trace, events, explorer.any_cut(trace), deeper=2 if chance.random() < 0.15 else 0)
         trace.free()
@@ -95,8 +98,9 @@ def explore(options: argparse.Namespace) -> int:
     explorer = Explorer(base, options.build / f"failed-{options.seed}", options.seed, progress)
     failed, stories = 0, 0
     try:
-        stories = short_ones(explorer, options.images // 2)
-        long_ones(explorer, options.images)
+        stories = short_ones(explorer, options.images if options.only else options.images // 2, options.only)
+        if not options.only:
+            long_ones(explorer, options.images)
     except Failed as failure:
         failed = 1
         print(f"\n{failure}\nAgain: make cuts SEED={options.seed} (threads may make it another run)", file=sys.stderr)

@@ -63,8 +63,10 @@ class Explorer:
         """Do the work on a new store under a trace."""
         path = self.path()
         path.mkdir()
+        self._boot(0)
         trace = Trace(path)
         actor = Actor(path, trace, self.chance.randrange(1 << 30))
+        actor.note("clock", us=seam.frozen_us())
         try:
             with trace:
                 actor.open()
@@ -95,6 +97,7 @@ class Explorer:
         """Judge one image, and so many more of cuts within its recovery."""
         path = self.path()
         self._make(trace, cut, path)
+        self._boot(depth)
         before = [event for event in events if event.moment < cut.moment]
         inner = Trace(path) if deeper and depth < DEPTH_MAX else Untraced()
         actor = Actor(path, inner, cut.seed & 0xFFFF, 1_000_000 * depth)
@@ -116,6 +119,12 @@ class Explorer:
             for _ in range(deeper):
                 self.look(inner, after, self.any_cut(inner), deeper=int(self.chance.random() < 0.3), depth=depth + 1)
             inner.free()
+
+    def _boot(self, number: int) -> None:
+        """What a power cut ends is a boot of the machine, too."""
+        identity = self.base / f"boot-{number}"
+        identity.write_text(f"{number:032x}\n")
+        seam.boot(identity)
 
     def _make(self, trace: Trace, cut: Cut, path: Path) -> None:
         trace.image(cut.moment, cut.mode, cut.seed, path)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import streamstore
+from cuts import consuming, keeping, queueing, sealing, seam
 from cuts.story import Known, Wrong, known
 from cuts.workload import Actor
 
@@ -22,29 +23,51 @@ def judge(actor: Actor, before: list[Any], *, verify: bool = False, again: bool 
     `before` are the events before the cut. With `verify` nothing in the store, as it then is, may count as damage; with
     `again` it is opened once more, and must be the same.
     """
-    streams = known(before)
+    streams, queues = known(before), queueing.known(before)
+    for clock in (values["us"] for _, what, values in before if what == "clock"):
+        seam.freeze(clock)  # the last one stays
+    sealing.hold(actor.path, streams.values())
     try:
         actor.open()
     except streamstore.StreamStoreError as error:
         raise Wrong(f"the store does not open: {error!r}") from error
     try:
-        found = _all(actor, streams)
+        found = _all(actor, streams, queues)
         for name, records in found.items():
             _hold(streams[name], records, name)
             actor.note("settled", name=name, found=[(data, shard, number) for data, _, shard, number in records])
         for name in found:
             _go_on(actor, streams[name], name, found[name])
+        _readers(actor, streams, queues, found)
     finally:
         actor.close()
     if verify:
         _verify(actor)
     if again:
+        events = [*before, *actor.events]
+        streams, queues = known(events), queueing.known(events)
         actor.open()
-        later = known([*before, *actor.events])
-        for name, records in _all(actor, later).items():
-            _hold(later[name], records, name)
+        later = _all(actor, streams, queues)
+        for name, records in later.items():
+            _hold(streams[name], records, name)
+        _readers(actor, streams, queues, later)
         actor.close()
+    sealing.hold(actor.path, known([*before, *actor.events]).values())
     return sum(map(len, found.values()))
+
+
+def _readers(
+    actor: Actor, streams: dict[str, Known], queues: dict[str, queueing.KnownQueue], found: dict[str, Found]
+) -> None:
+    """Those who remember what they had: named consumers and queues."""
+    for name in found:
+        if streams[name].consumed:
+            consuming.judge(actor, streams[name], name)
+    for name, queue in queues.items():
+        try:
+            queueing.judge(actor, queue, name)
+        except streamstore.StreamStoreError as error:
+            raise Wrong(f"queue {name} does not go on: {error!r}") from error
 
 
 def _verify(actor: Actor) -> None:
@@ -53,8 +76,8 @@ def _verify(actor: Actor) -> None:
         raise Wrong(f"verify calls it damage: {damage[0]}")
 
 
-def _all(actor: Actor, streams: dict[str, Known]) -> dict[str, Found]:
-    listed = set(actor.store.list_streams())
+def _all(actor: Actor, streams: dict[str, Known], queues: dict[str, queueing.KnownQueue]) -> dict[str, Found]:
+    listed = set(actor.store.list_streams()) - queues.keys()
     must = {name for name, stream in streams.items() if stream.created and not stream.may_be_gone}
     may = {name for name, stream in streams.items() if not stream.gone}
     if not must <= listed <= may:
@@ -63,6 +86,7 @@ def _all(actor: Actor, streams: dict[str, Known]) -> dict[str, Found]:
     for name in sorted(listed):
         stream = actor.store.stream(name)
         _tiles(stream, name)
+        keeping.undo(actor, name)
         try:
             found[name] = [
                 (record.data, record.partition_key or "", record.shard_id, int(record.sequence_number))
@@ -100,7 +124,10 @@ def _hold(stream: Known, records: Found, name: str) -> None:
         if any(one >= other for one, other in pairwise(numbers)):
             raise Wrong(f"{name}: the order of {shard}: {numbers}")
     for data, one in stream.records.items():
-        if data in seen or one.may_go or one.gone or not one.number:
+        if data in seen or one.gone or not one.number:
+            continue
+        # What goes on purpose goes from the oldest on: what is missing behind what is there did not.
+        if one.may_go and (not by_shard.get(one.shard) or one.number < by_shard[one.shard][0]):
             continue
         if one.required:
             raise Wrong(f"{name}: lost: {data[:40]!r}, {one}")
@@ -125,9 +152,14 @@ def _go_on(actor: Actor, stream: Known, name: str, records: Found) -> None:
         if shard.is_closed:
             continue
         actor.made += 1
-        actor.put(name, [(b"%d/after" % actor.made, "after", shard.hash_range[0])])
-        (_, at, number) = actor.events[-1].values["results"][0]
+        if stream.drops:
+            actor.limited.add(name)
+        data = b"%d/after, and as long as it takes to know it in a file" % actor.made
+        (_, at, number) = actor.put(name, [(data, "after", shard.hash_range[0])])[0]
         if at != shard.id:
             raise Wrong(f"{name}: a record for {shard.id} went to {at}")
         if number <= max(stream.highest.get(one, 0) for one in (shard.id, *parents[shard.id])):
             raise Wrong(f"{name}: {number} in {shard.id}, after {stream.highest}")
+        kept = actor.store.stream(name).kept_bytes()
+        if 0 < stream.max_bytes < kept:
+            raise Wrong(f"{name}: keeps {kept:,} bytes, and may keep {stream.max_bytes:,}")

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from streamstore import clock
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SOURCES = sorted((ROOT / "tests" / "c").glob("seam_*.c"))
 MODES = ("lost", "kept", "cut", "files", "pages", "sectors", "torn", "last", "each")
@@ -55,6 +57,7 @@ def _library() -> ctypes.CDLL:
         ctypes.c_char_p,
     ]
     library.seam_freeze.argtypes = [ctypes.c_uint64]
+    library.seam_boot.argtypes = [ctypes.c_char_p]
     library.seam_fail.argtypes = [ctypes.c_int, ctypes.c_uint64, ctypes.c_int, ctypes.c_int, ctypes.c_int]
     library.seam_fail.restype = None
     library.seam_calls.restype = library.seam_failed.restype = ctypes.c_uint64
@@ -76,9 +79,29 @@ def by_pwrite(on: bool) -> None:
     _loaded().seam_backend(int(on))
 
 
+_frozen_us = 0
+
+
 def freeze(wall_us: int) -> None:
     """Let the core's wall clock stand still; 0 lets it go again."""
+    global _frozen_us
+    _frozen_us = wall_us
     _loaded().seam_freeze(wall_us)
+
+
+def frozen_us() -> int:
+    """Where the core's wall clock stands still; 0 where it goes."""
+    return _frozen_us
+
+
+def wall_us() -> int:
+    """The wall clock as the core has it."""
+    return _frozen_us or clock.now_us()
+
+
+def boot(identity: Path | None) -> None:
+    """From now on the machine is in the boot that this file names; None: in the one that it is in."""
+    _loaded().seam_boot(None if identity is None else str(identity).encode())
 
 
 def fail(kind: int, first: int, error: int, *, lasting: bool, short_write: bool) -> None:

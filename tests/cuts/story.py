@@ -32,6 +32,7 @@ class Record:
     required: bool = False
     may_go: bool = False  # a clear began after it
     gone: bool = False  # it was cleared, or a recovery that went through did not find it
+    secret: bool = False  # it may stand in no file in plain
 
 
 @dataclass
@@ -46,6 +47,12 @@ class Known:
     batches: list[list[bytes]] = field(default_factory=list)  # of one key each
     reshards: int = 0  # that were acknowledged
     highest: dict[str, int] = field(default_factory=dict)  # the highest number that anybody was told, by shard
+    sealed: bool = False  # what is put now is encrypted
+    drops: bool = False  # a put may drop what is oldest
+    max_bytes: int = 0  # that was acknowledged; 0: none
+    consumed: bool = False  # there may be a named consumer
+    committing: set[bytes] = field(default_factory=set)  # by it: a commit of them began
+    committed: set[bytes] = field(default_factory=set)  # and was acknowledged
 
     def told(self, data: bytes, shard: str, number: int) -> None:
         """Somebody was told the number of a record: it names this one for ever."""
@@ -72,7 +79,7 @@ def known(events: Iterable[Event]) -> dict[str, Known]:
                 record.required = True
         elif what == "create began":
             streams[values["name"]] = Known(values["durability"])
-        else:
+        elif what != "clock" and not what.startswith("queue "):
             _change(streams[values["name"]], what, values)
     return streams
 
@@ -85,8 +92,10 @@ def _change(stream: Known, what: str, values: dict[str, Any]) -> None:
     elif what == "deleted":
         stream.gone = True
     elif what == "put began":
+        for record in stream.records.values():
+            record.may_go |= stream.drops
         for data, key, _ in values["entries"]:
-            stream.records[data] = Record(key)
+            stream.records[data] = Record(key, secret=stream.sealed)
         if values["one key"]:
             stream.batches.append([entry[0] for entry in values["entries"]])
     elif what == "put":
@@ -100,6 +109,10 @@ def _change(stream: Known, what: str, values: dict[str, Any]) -> None:
     elif what == "cleared":
         for data in values["of"]:
             stream.records[data].gone = True
+    elif what == "left":
+        for data, record in stream.records.items():
+            record.may_go = record.may_go and data not in values["found"]
+            record.gone |= data not in values["found"]
     elif what == "resharded":
         stream.reshards += 1
     elif what == "settled":
@@ -109,5 +122,28 @@ def _change(stream: Known, what: str, values: dict[str, Any]) -> None:
             stream.told(data, shard, number)
             stream.records[data].gone = False
             stream.records[data].required = True
+    else:
+        _change_settings(stream, what, values)
+
+
+def _change_settings(stream: Known, what: str, values: dict[str, Any]) -> None:
+    if what == "limit began":
+        stream.drops = True
+        for record in stream.records.values():
+            record.may_go = True
+    elif what == "limited":
+        stream.max_bytes = values["max_bytes"]
+    elif what in ("encrypted", "in plain"):
+        stream.sealed = what == "encrypted"
+    elif what == "consume began":
+        stream.consumed = True
+    elif what == "commit began":
+        stream.committing |= set(values["of"])
+    elif what == "committed":
+        stream.committed |= set(values["of"])
+    elif what == "reset began":
+        stream.committed = set()
+    elif what == "reset":
+        stream.committing = set()
     else:
         raise AssertionError(what)

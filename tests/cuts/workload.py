@@ -1,26 +1,27 @@
-"""What is done to a store before its power is cut: a few short stories to the end of which everything is tried, and
-random ones."""
+"""Whoever does things to a store whose power is cut, and writes down what was begun and what was acknowledged."""
 
 from __future__ import annotations
 
-import functools
 import random
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import streamstore
+from cuts import seam
 from cuts.seam import Trace, Untraced
 from cuts.story import Event
 from streamstore import limits
 from streamstore.compaction import Compactor
+from streamstore.queue import trim as queue_trim
 
 CATALOG_ROLL_SIZE = 4096  # a few dozen events: the catalog is snapshotted often
+JOURNAL_ROLL_SIZE = 2048  # likewise what queues and consumers know
 SEGMENT_SIZE = 128 * 1024
 SIZES = (0, 1, 20, 100, 100, 400, 500, 2000, 9000)
 LARGE = (20_000, 60_000)  # two fill a segment
 KEYS = [f"key-{number}" for number in range(8)]
+RING = streamstore.CallableKeyRing(lambda key, context: key[::-1], lambda box, context: box[::-1], "reversed")
 
 
 class Actor:
@@ -28,13 +29,19 @@ class Actor:
 
     def __init__(self, path: Path, trace: Trace | Untraced, seed: int, first: int = 0) -> None:
         limits.CATALOG_ROLL_SIZE = CATALOG_ROLL_SIZE
+        limits.JOURNAL_ROLL_SIZE = queue_trim._ROLL_SIZE = JOURNAL_ROLL_SIZE
+        limits.QUEUE_SEGMENT_SIZE = SEGMENT_SIZE
         self.path, self.trace, self.chance, self.made = path, trace, random.Random(seed), first
         self.events: list[Event] = []
         self.lock = threading.Lock()
+        self.streams: list[str] = []  # that were made and not deleted
+        self.limited: set[str] = set()  # of them those in which a put may drop what is oldest
 
     def open(self) -> None:
         """The store, with nobody at work in the background."""
-        self.store = streamstore.open(self.path, maintenance=False)
+        self.store = streamstore.open(self.path, maintenance=False, key_ring=RING)
+        self.store.clock.wall = seam.wall_us
+        self.parts: dict[str, Any] = {}  # queues and consumers of this handle, and what they gave
 
     def note(self, what: str, **values: Any) -> dict[str, Any]:
         """An event, as of now."""
@@ -61,9 +68,12 @@ class Actor:
         self.note("create began", name=name, durability=durability)
         self.store.create_stream(name, shards, durability=durability, segment_size=SEGMENT_SIZE)
         self.note("created", name=name)
+        self.streams.append(name)
 
     def delete(self, name: str) -> None:
         self.note("delete began", name=name)
+        self.streams.remove(name)
+        self.limited.discard(name)
         self.store.delete_stream(name)
         self.note("deleted", name=name)
 
@@ -81,8 +91,10 @@ class Actor:
             key = key if one_key else self.chance.choice(KEYS)
         return entries
 
-    def put(self, name: str, entries: list[tuple[bytes, str, int | None]], sync: bool = False) -> None:
-        """One record by itself, or many at once."""
+    def put(
+        self, name: str, entries: list[tuple[bytes, str, int | None]], sync: bool = False
+    ) -> list[tuple[bytes, str, int]]:
+        """One record by itself, or many at once: data, shard and number of each."""
         stream = self.store.stream(name)
         one_key = len({entry[1] for entry in entries}) == 1 and all(entry[2] is None for entry in entries)
         self.note("put began", name=name, entries=entries, **{"one key": one_key})
@@ -96,6 +108,14 @@ class Actor:
             for entry, result in zip(entries, results, strict=True)
         ]
         self.note("put", name=name, results=told, sync=sync)
+        if name in self.limited:
+            self.left(name)
+        return told
+
+    def left(self, name: str) -> None:
+        """Something was dropped: what is not there any more is gone, and the rest stays."""
+        found = [record.data for record in self.store.stream(name).read(on_trimmed="skip")]
+        self.note("left", name=name, found=found)
 
     def some(self, name: str, count: int = 1, *, large: bool = False, one_key: bool = True, sync: bool = False) -> None:
         """Put so many."""
@@ -134,101 +154,3 @@ class Actor:
         stream = self.store.stream(name)
         for shard in stream.shards():
             Compactor(rate=0).compact(stream.log(shard.index), now_us=1 << 60, after_us=0, size_max=1 << 20)
-
-
-def short(durability: str) -> dict[str, Callable[[Actor], None]]:
-    """The short stories, by name; a stream of that durability is there in each."""
-
-    def several(actor: Actor, steps: list[Callable[[Actor], Any]]) -> None:
-        actor.create("s", durability, 1)
-        for step in steps:
-            step(actor)
-
-    def one(actor: Actor) -> None:
-        actor.some("s")
-
-    def batch(actor: Actor) -> None:
-        actor.some("s", 7)
-
-    def large(actor: Actor) -> None:
-        actor.some("s", 2, large=True)
-
-    steps: dict[str, Callable[[Actor], Any]] = {
-        "put": one,
-        "batch": batch,
-        "roll": large,
-        "seal": lambda actor: actor.seal("s"),
-        "flush": Actor.flush,
-        "reopen": Actor.reopen,
-        "split": lambda actor: actor.split("s"),
-        "clear": lambda actor: actor.clear("s", list(actor.events)),
-        "compact": lambda actor: actor.compact("s"),
-    }
-    stories: dict[str, Callable[[Actor], None]] = {}
-    for names in (
-        "put put put",
-        "put batch flush put",
-        "batch reopen put",
-        "put roll roll put",
-        "put seal put compact",
-        "batch seal batch seal compact put",
-        "put split put",
-        "roll split batch compact",
-        "put clear put",
-        "batch seal put clear batch",
-    ):
-        stories[names] = functools.partial(several, steps=[steps[name] for name in names.split()])
-    return stories
-
-
-def long(actor: Actor, count: int) -> None:
-    """So many random things, over streams that come and go."""
-    chance, alive, made = actor.chance, [], 0
-    for _ in range(count):
-        if not alive or (len(alive) < 3 and chance.random() < 0.04):
-            made += 1
-            alive.append(f"s{made}")
-            actor.create(alive[-1], chance.choice(("sync", "interval", "process")), chance.choice((1, 1, 2, 3)))
-            continue
-        name, what = chance.choice(alive), chance.random()
-        if what < 0.6:
-            actor.some(name, chance.choice((1, 1, 1, 3, 12)), one_key=chance.random() < 0.5,
-                       large=chance.random() < 0.1, sync=chance.random() < 0.1)  # fmt: skip
-        elif what < 0.66:
-            actor.flush()
-        elif what < 0.72:
-            actor.seal(name)
-        elif what < 0.78:
-            actor.compact(name)
-        elif what < 0.84:
-            actor.split(name) if len(actor.open_shards(name)) < 4 else actor.merge(name)
-        elif what < 0.88:
-            actor.merge(name)
-        elif what < 0.91:
-            actor.clear(name, list(actor.events))
-        elif what < 0.96:
-            actor.reopen()
-        elif len(alive) > 1:
-            alive.remove(name)
-            actor.delete(name)
-
-
-def together(actor: Actor, threads: int, count: int) -> None:
-    """Several threads put to one stream at once: group commits, of which a cut may hit any part."""
-    actor.create("s", "sync", 1)
-    failed: list[BaseException] = []
-
-    def write() -> None:
-        try:
-            for _ in range(count):
-                actor.some("s", 1)
-        except BaseException as error:
-            failed.append(error)
-
-    writers = [threading.Thread(target=write) for _ in range(threads)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    if failed:
-        raise failed[0]
