@@ -17,6 +17,12 @@ enum { KEY_INDEX_TAG = 0x08, HASH_KEY_INDEX_TAG = 0x10, DATA_TAG = 0x1a };
 /* Sharing is optional, so keys that were chosen to collide cost a few steps and some bytes, never more. */
 enum { PROBES_MAX = 8 };
 
+/* As many as the widest vectors have lanes for; of the usual size they are still in the cache when they are hashed. */
+enum { DIGESTS_AT_ONCE = 32 };
+
+/* What no entry that brings a key of its own takes less than: the key's field of 3 bytes, and a record of 6. */
+enum { ENTRY_SIZE_MIN = 9 };
+
 /* 2^128 - 1 has 39 digits. */
 enum { DIGITS_MAX = 39 };
 
@@ -92,6 +98,17 @@ static size_t field_size(size_t size)
     return 1 + varint_size(size) + size;
 }
 
+unsigned ss_aggregate_table_bits(size_t count, size_t size_max, size_t count_max)
+{
+    size_t most = size_max / ENTRY_SIZE_MIN + 1; /* and one that goes by itself, however long it is */
+    unsigned bits = 4;
+    most = most < count ? most : count;
+    most = most < count_max ? most : count_max;
+    while ((size_t)1 << bits < 2 * most)
+        bits++;
+    return bits;
+}
+
 void ss_aggregate_fit(const ss_entry *entries, size_t begin, size_t count, size_t size_max, size_t count_max,
                       ss_aggregate_scratch *scratch, ss_aggregate_plan *plan)
 {
@@ -124,8 +141,7 @@ void ss_aggregate_fit(const ss_entry *entries, size_t begin, size_t count, size_
         keys += scratch->key_index[place] >= FIRST;
         hash_keys += entry->hash_key_present && scratch->hash_key_index[place] >= FIRST;
     }
-    plan->count = place > begin ? place - begin : 1;
-    plan->size = size;
+    *plan = (ss_aggregate_plan){.begin = begin, .count = place > begin ? place - begin : 1, .size = size};
 }
 
 static uint8_t *field_write(uint8_t *out, uint8_t tag, const uint8_t *bytes, size_t size)
@@ -153,33 +169,56 @@ static uint8_t *record_write(uint8_t *out, const ss_entry *entry, size_t key_ind
     return out + entry->data_size;
 }
 
-void ss_aggregate_write(const ss_entry *entries, size_t begin, const ss_aggregate_plan *plan,
-                        const ss_aggregate_scratch *scratch, uint8_t *out)
+/* All but the digest, which belongs at the place returned. */
+static uint8_t *message_write(const ss_entry *entries, const ss_aggregate_plan *plan,
+                              const ss_aggregate_scratch *scratch)
 {
-    const size_t end = begin + plan->count;
-    uint8_t *at = out + SS_AGGREGATE_MAGIC_SIZE;
-    memcpy(out, magic, sizeof magic);
-    for (size_t i = begin; i < end; i++)
+    const size_t end = plan->begin + plan->count;
+    uint8_t *at = plan->out + SS_AGGREGATE_MAGIC_SIZE;
+    memcpy(plan->out, magic, sizeof magic);
+    for (size_t i = plan->begin; i < end; i++)
         if (scratch->key_index[i] >= FIRST)
             at = field_write(at, KEY_TAG, entries[i].key, (size_t)entries[i].key_size);
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = plan->begin; i < end; i++) {
         if (!entries[i].hash_key_present || scratch->hash_key_index[i] < FIRST)
             continue;
         uint8_t digits[DIGITS_MAX];
         size_t size = decimal(entries[i].hash_key_hi, entries[i].hash_key_lo, digits);
         at = field_write(at, HASH_KEY_TAG, digits + DIGITS_MAX - size, size);
     }
-    for (size_t i = begin; i < end; i++)
+    for (size_t i = plan->begin; i < end; i++)
         at = record_write(at, &entries[i], scratch->key_index[i] & ~FIRST,
                           entries[i].hash_key_present ? scratch->hash_key_index[i] & ~FIRST : 0);
-    assert((size_t)(at - out) + SS_AGGREGATE_DIGEST_SIZE == plan->size);
-    ss_md5(out + SS_AGGREGATE_MAGIC_SIZE, plan->size - SS_AGGREGATE_OVERHEAD, at);
+    assert((size_t)(at - plan->out) + SS_AGGREGATE_DIGEST_SIZE == plan->size);
+    return at;
+}
+
+void ss_aggregate_write(const ss_entry *entries, const ss_aggregate_plan *plans, size_t plan_count,
+                        const ss_aggregate_scratch *scratch)
+{
+    for (size_t next = 0; next < plan_count;) {
+        const uint8_t *messages[DIGESTS_AT_ONCE];
+        uint8_t *ends[DIGESTS_AT_ONCE], digests[DIGESTS_AT_ONCE][SS_AGGREGATE_DIGEST_SIZE];
+        size_t sizes[DIGESTS_AT_ONCE], count = 0;
+        for (; next < plan_count && count < DIGESTS_AT_ONCE; next++) {
+            const ss_aggregate_plan *plan = &plans[next];
+            if (plan->out == NULL)
+                continue;
+            messages[count] = plan->out + SS_AGGREGATE_MAGIC_SIZE;
+            sizes[count] = plan->size - SS_AGGREGATE_OVERHEAD;
+            ends[count++] = message_write(entries, plan, scratch);
+        }
+        ss_md5_many(messages, sizes, count, digests);
+        for (size_t i = 0; i < count; i++)
+            memcpy(ends[i], digests[i], SS_AGGREGATE_DIGEST_SIZE);
+    }
 }
 
 const ss_aggregate_calls ss_aggregate_functions = {
     .open = ss_aggregate_open,
     .decode = ss_aggregate_decode,
     .hashes = ss_aggregate_hashes,
+    .table_bits = ss_aggregate_table_bits,
     .fit = ss_aggregate_fit,
     .write = ss_aggregate_write,
 };

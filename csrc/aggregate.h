@@ -64,20 +64,26 @@ typedef struct {
     unsigned bits;
 } ss_aggregate_scratch;
 
+/* Enough for the tables that make aggregates of those limits out of `count` entries. */
+unsigned ss_aggregate_table_bits(size_t count, size_t size_max, size_t count_max);
+
 typedef struct {
+    size_t begin; /* the first of its entries */
     size_t count; /* entries that go in, at least 1 */
     size_t size;  /* of the aggregate with them, in bytes */
+    uint8_t *out; /* where it is to be written; NULL: it is not */
 } ss_aggregate_plan;
 
 /* How many of the entries from `begin` on fit into one aggregate of at most `size_max` bytes and `count_max` records.
  * One is taken whatever its size: an aggregate of one is not to be made, its entry goes as it is. Every entry has a
- * partition key. */
+ * partition key. `plan->out` is NULL. */
 void ss_aggregate_fit(const ss_entry *entries, size_t begin, size_t count, size_t size_max, size_t count_max,
                       ss_aggregate_scratch *scratch, ss_aggregate_plan *plan);
 
-/* Write the aggregate that ss_aggregate_fit planned last, all plan->size bytes of it. */
-void ss_aggregate_write(const ss_entry *entries, size_t begin, const ss_aggregate_plan *plan,
-                        const ss_aggregate_scratch *scratch, uint8_t *out);
+/* Write the aggregates that ss_aggregate_fit planned with this scratch, all plan->size bytes of each. Several at a
+ * time, because their digests, most of the work, are had at once. */
+void ss_aggregate_write(const ss_entry *entries, const ss_aggregate_plan *plans, size_t plan_count,
+                        const ss_aggregate_scratch *scratch);
 
 /* These functions, for whoever reaches the core through its table. */
 struct ss_aggregate_calls {
@@ -85,8 +91,9 @@ struct ss_aggregate_calls {
     ss_status (*decode)(const uint8_t *, size_t, const ss_aggregate_shape *, ss_aggregate_slice *, ss_aggregate_slice *,
                         ss_aggregate_record *);
     void (*hashes)(const uint8_t *, const ss_aggregate_record *, size_t, ss_hash_key *);
+    unsigned (*table_bits)(size_t, size_t, size_t);
     void (*fit)(const ss_entry *, size_t, size_t, size_t, size_t, ss_aggregate_scratch *, ss_aggregate_plan *);
-    void (*write)(const ss_entry *, size_t, const ss_aggregate_plan *, const ss_aggregate_scratch *, uint8_t *);
+    void (*write)(const ss_entry *, const ss_aggregate_plan *, size_t, const ss_aggregate_scratch *);
 };
 extern const ss_aggregate_calls ss_aggregate_functions;
 

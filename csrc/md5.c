@@ -1,4 +1,4 @@
-/* MD5: the scalar digest, and the grouping of many short inputs into vector lanes. */
+/* MD5: the scalar digest, and the sharing out of many inputs over vector lanes. */
 #include "md5.h"
 
 #include <assert.h>
@@ -77,23 +77,29 @@ static inline void pad_block(uint8_t block[BLOCK_SIZE], const uint8_t *data, siz
     block[size] = 0x80;
 }
 
+/* What is behind the last whole block of a long input, padded; how many blocks that takes. */
+static size_t pad_end(uint8_t end[2 * BLOCK_SIZE], const uint8_t *data, size_t size)
+{
+    const size_t rest = size % BLOCK_SIZE, count = rest <= ONE_BLOCK_MAX ? 1 : 2;
+    const uint64_t bits = (uint64_t)size * 8;
+    memset(end, 0, 2 * BLOCK_SIZE);
+    memcpy(end, data + size - rest, rest);
+    end[rest] = 0x80;
+    memcpy(end + count * BLOCK_SIZE - sizeof bits, &bits, sizeof bits);
+    return count;
+}
+
 void ss_md5(const void *data, size_t size, uint8_t digest[16])
 {
     uint32_t state[4] = {STATE_A, STATE_B, STATE_C, STATE_D};
-    const uint8_t *bytes = data;
-    uint8_t last[2 * BLOCK_SIZE];
+    uint8_t end[2 * BLOCK_SIZE];
     if (size <= ONE_BLOCK_MAX) {
-        pad_block(last, bytes, size);
-        scalar_blocks(state, last, 1);
+        pad_block(end, data, size);
+        scalar_blocks(state, end, 1);
     } else {
-        const size_t whole = size / BLOCK_SIZE, rest = size % BLOCK_SIZE, last_count = rest <= ONE_BLOCK_MAX ? 1 : 2;
-        const uint64_t bits = (uint64_t)size * 8;
-        scalar_blocks(state, bytes, whole);
-        memset(last, 0, sizeof last);
-        memcpy(last, bytes + whole * BLOCK_SIZE, rest);
-        last[rest] = 0x80;
-        memcpy(last + last_count * BLOCK_SIZE - sizeof bits, &bits, sizeof bits);
-        scalar_blocks(state, last, last_count);
+        const size_t end_count = pad_end(end, data, size);
+        scalar_blocks(state, data, size / BLOCK_SIZE);
+        scalar_blocks(state, end, end_count);
     }
     memcpy(digest, state, 16);
 }
@@ -157,50 +163,163 @@ typedef uint32_t lanes4_load_vector __attribute__((vector_size(16), aligned(1), 
 #include "md5_lanes.h"
 #endif
 
-typedef void group_function(const uint8_t (*rows)[BLOCK_SIZE], uint8_t (*digests)[16]);
+/* How an instruction set does it, and how many inputs at a time. */
+typedef struct {
+    void (*group)(const uint8_t (*rows)[BLOCK_SIZE], uint8_t (*digests)[16]);
+    void (*advance)(uint32_t (*state)[GROUP_MAX], const uint8_t *const *at, size_t lane_count, size_t block_count);
+    size_t group_size;
+} path_calls;
 
-/* Padded inputs that wait for their group to fill, and where their digests go. */
+static const path_calls paths[SS_MD5_PATHS] = {
+    [SS_MD5_LANES4] = {lanes4_group, lanes4_advance, lanes4_GROUP},
+#if defined(__x86_64__)
+    [SS_MD5_AVX2] = {avx2_group, avx2_advance, avx2_GROUP},
+    [SS_MD5_AVX512] = {avx512_group, avx512_advance, avx512_GROUP},
+#endif
+};
+
+/* Padded inputs of one block that wait for their group to fill, and where their digests go. */
 typedef struct {
     _Alignas(BLOCK_SIZE) uint8_t rows[GROUP_MAX][BLOCK_SIZE];
     uint8_t *places[GROUP_MAX];
     size_t filled;
 } group;
 
-static void group_finish(group *waiting, group_function *run)
+static void group_finish(group *waiting, const path_calls *path)
 {
     uint8_t digests[GROUP_MAX][16];
-    run((const uint8_t (*)[BLOCK_SIZE])waiting->rows, digests);
+    path->group((const uint8_t (*)[BLOCK_SIZE])waiting->rows, digests);
     for (size_t i = 0; i < waiting->filled; i++)
         memcpy(waiting->places[i], digests[i], 16);
     waiting->filled = 0;
 }
 
-static void many_in_groups(group_function *run, size_t group_size, const uint8_t *const *data, const size_t *sizes,
-                           size_t count, uint8_t (*digests)[16])
+/* Those of one block. How many are longer. */
+static size_t many_short(const path_calls *path, const uint8_t *const *data, const size_t *sizes, size_t count,
+                         uint8_t (*digests)[16])
 {
+    size_t long_count = 0;
     group waiting;
     waiting.filled = 0;
-    assert(group_size <= GROUP_MAX);
     for (size_t i = 0; i < count; i++) {
         if (sizes[i] > ONE_BLOCK_MAX) {
-            ss_md5(data[i], sizes[i], digests[i]);
+            long_count++;
             continue;
         }
         pad_block(waiting.rows[waiting.filled], data[i], sizes[i]);
         waiting.places[waiting.filled++] = digests[i];
-        if (waiting.filled == group_size)
-            group_finish(&waiting, run);
+        if (waiting.filled == path->group_size)
+            group_finish(&waiting, path);
     }
-    if (waiting.filled == 0)
-        return;
     if (waiting.filled == 1) { /* one alone is cheaper by itself; two already are not */
         uint32_t state[4] = {STATE_A, STATE_B, STATE_C, STATE_D};
         scalar_blocks(state, waiting.rows[0], 1);
         memcpy(waiting.places[0], state, 16);
-        return;
+    } else if (waiting.filled > 0) {
+        memset(waiting.rows[waiting.filled], 0, (path->group_size - waiting.filled) * BLOCK_SIZE);
+        group_finish(&waiting, path);
     }
-    memset(waiting.rows[waiting.filled], 0, (group_size - waiting.filled) * BLOCK_SIZE);
-    group_finish(&waiting, run);
+    return long_count;
+}
+
+/* A long input that has a lane: first its whole blocks, then its padded end. */
+typedef struct {
+    uint8_t end[2 * BLOCK_SIZE];
+    size_t end_count;    /* blocks of that; 0 once they are under way */
+    size_t blocks_ahead; /* of what is under way */
+    uint8_t *digest;
+} long_input;
+
+/* Lanes 0 to `filled` are taken, so that none of them stands still. */
+typedef struct {
+    uint32_t state[4][GROUP_MAX];
+    const uint8_t *at[GROUP_MAX];
+    long_input *taken_by[GROUP_MAX]; /* every one of those below, in some order: an input may change its lane */
+    long_input inputs[GROUP_MAX];
+    size_t filled;
+} long_inputs;
+
+static void lane_begin(long_inputs *c, const uint8_t *data, size_t size, uint8_t *digest)
+{
+    const size_t lane = c->filled++;
+    long_input *own = c->taken_by[lane];
+    own->end_count = pad_end(own->end, data, size);
+    own->blocks_ahead = size / BLOCK_SIZE;
+    own->digest = digest;
+    c->at[lane] = data;
+    c->state[0][lane] = STATE_A;
+    c->state[1][lane] = STATE_B;
+    c->state[2][lane] = STATE_C;
+    c->state[3][lane] = STATE_D;
+}
+
+/* Its digest is done, and the last lane's input goes on in its place. */
+static void lane_end(long_inputs *c, size_t lane)
+{
+    const size_t last = --c->filled;
+    long_input *own = c->taken_by[lane];
+    for (size_t word = 0; word < 4; word++) {
+        memcpy(own->digest + word * 4, &c->state[word][lane], 4);
+        c->state[word][lane] = c->state[word][last];
+    }
+    c->at[lane] = c->at[last];
+    c->taken_by[lane] = c->taken_by[last];
+    c->taken_by[last] = own;
+}
+
+/* On to the next event: an input's whole blocks are behind it, or its end is. */
+static void long_inputs_advance(long_inputs *c, const path_calls *path)
+{
+    size_t step = SIZE_MAX;
+    for (size_t lane = 0; lane < c->filled; lane++)
+        if (c->taken_by[lane]->blocks_ahead < step)
+            step = c->taken_by[lane]->blocks_ahead;
+    path->advance(c->state, c->at, c->filled, step);
+    for (size_t lane = c->filled; lane-- > 0;) { /* from the last, so that whoever moves was looked at */
+        long_input *own = c->taken_by[lane];
+        c->at[lane] += step * BLOCK_SIZE;
+        own->blocks_ahead -= step;
+        if (own->blocks_ahead > 0)
+            continue;
+        if (own->end_count == 0) {
+            lane_end(c, lane);
+            continue;
+        }
+        c->at[lane] = own->end;
+        own->blocks_ahead = own->end_count;
+        own->end_count = 0;
+    }
+}
+
+static void lane_finish_alone(long_inputs *c)
+{
+    long_input *own = c->taken_by[0];
+    uint32_t state[4] = {c->state[0][0], c->state[1][0], c->state[2][0], c->state[3][0]};
+    scalar_blocks(state, c->at[0], own->blocks_ahead);
+    if (own->end_count > 0)
+        scalar_blocks(state, own->end, own->end_count);
+    memcpy(own->digest, state, 16);
+    c->filled = 0;
+}
+
+static void many_long(const path_calls *path, const uint8_t *const *data, const size_t *sizes, size_t count,
+                      uint8_t (*digests)[16])
+{
+    long_inputs c;
+    c.filled = 0;
+    for (size_t i = 0; i < GROUP_MAX; i++)
+        c.taken_by[i] = &c.inputs[i];
+    for (size_t next = 0;;) {
+        for (; next < count && c.filled < path->group_size; next++)
+            if (sizes[next] > ONE_BLOCK_MAX)
+                lane_begin(&c, data[next], sizes[next], digests[next]);
+        if (c.filled == 0)
+            return;
+        if (c.filled == 1) /* a lane by itself is slower than none */
+            lane_finish_alone(&c);
+        else
+            long_inputs_advance(&c, path);
+    }
 }
 
 bool ss_md5_path_runs(ss_md5_path path)
@@ -223,18 +342,8 @@ void ss_md5_many_by(ss_md5_path path, const uint8_t *const *data, const size_t *
                     uint8_t (*digests)[16])
 {
     assert(ss_md5_path_runs(path));
-    switch (path) {
-#if defined(__x86_64__)
-    case SS_MD5_AVX2:
-        many_in_groups(avx2_group, avx2_GROUP, data, sizes, count, digests);
-        break;
-    case SS_MD5_AVX512:
-        many_in_groups(avx512_group, avx512_GROUP, data, sizes, count, digests);
-        break;
-#endif
-    default:
-        many_in_groups(lanes4_group, lanes4_GROUP, data, sizes, count, digests);
-    }
+    if (many_short(&paths[path], data, sizes, count, digests) > 0)
+        many_long(&paths[path], data, sizes, count, digests);
 }
 
 void ss_md5_many(const uint8_t *const *data, const size_t *sizes, size_t count, uint8_t (*digests)[16])

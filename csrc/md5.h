@@ -1,4 +1,4 @@
-/* MD5 (RFC 1321), as Kinesis hashes partition keys: one digest, or many short inputs side by side in vector lanes.
+/* MD5 (RFC 1321), as Kinesis hashes partition keys: one digest, or those of many inputs side by side in vector lanes.
  * Knows bytes only: not what a key routes to. Not for security. */
 #ifndef STREAMSTORE_MD5_H
 #define STREAMSTORE_MD5_H
@@ -10,10 +10,10 @@
 /* The digest of size bytes at data (which may be NULL when size is 0). */
 void ss_md5(const void *data, size_t size, uint8_t digest[16]);
 
-/* count digests at once; inputs of up to 55 bytes (one block) run several to a vector, longer ones one by one. */
+/* count digests at once, several to a vector; best where many fit one block (up to 55 bytes) or are of a size. */
 void ss_md5_many(const uint8_t *const *data, const size_t *sizes, size_t count, uint8_t (*digests)[16]);
 
-/* The ways to run the short ones. All give the same digests; ss_md5_many takes the best the processor has.
+/* The ways to run them. All give the same digests; ss_md5_many takes the best the processor has.
  * Public for the tests, which run each that runs here. */
 typedef enum { SS_MD5_LANES4, SS_MD5_AVX2, SS_MD5_AVX512, SS_MD5_PATHS } ss_md5_path;
 

@@ -18,29 +18,24 @@
 
 enum { ENTRIES, RANGES, RANGE_COUNT, SIZE_MAX_, COUNT_MAX, RECORD_SIZE_MAX, ARGUMENTS };
 
-/* One Kinesis record to be: places [begin, begin + plan.count) of the grouped entries. */
-typedef struct {
-    size_t begin;
-    ss_aggregate_plan plan;
-    PyObject *data; /* the aggregate's bytes; NULL where the one entry goes as it is */
-    uint32_t range;
-} bundle;
-
 typedef struct {
     ss_hot_state *state;
-    const ss_ranges *ranges; /* NULL: all in one */
+    const ss_ranges *ranges;
     size_t range_count, count, size_max, count_max;
     uint64_t record_size_max;
     PyObject *tuple, *kept;
-    uint8_t *block; /* all arrays below, of a place an entry unless said otherwise */
-    ss_entry *entries, *grouped;
-    bundle *bundles;
-    size_t *ends; /* by range: where its entries end in `grouped` */
+    uint8_t *block;              /* all arrays below, of a place an entry unless said otherwise */
+    ss_entry *entries, *grouped; /* the same array where there is one range */
+    ss_aggregate_plan *plans;    /* one a Kinesis record to be, over the grouped entries */
+    PyObject **made;             /* its bytes where it is an aggregate; NULL where its one entry goes as it is */
+    uint32_t *ranges_of;         /* which range it is for */
+    size_t *ends;                /* by range: where its entries end in `grouped` */
     const uint8_t **keys;
     size_t *key_sizes;
-    uint32_t *key_entries, *key_routes, *routes, *order;
+    uint32_t *key_entries, *key_routes, *routes;
+    uint32_t *order; /* by place in `grouped`: which entry it is; not there where there is one range */
     ss_aggregate_scratch scratch;
-    size_t bundle_count, size;
+    size_t plan_count, size;
 } aggregation;
 
 static void *carve(uint8_t *block, size_t *used, size_t size)
@@ -55,20 +50,29 @@ static size_t lay_out(aggregation *a, uint8_t *block)
 {
     size_t used = 0, count = a->count, slots = (size_t)1 << a->scratch.bits;
     a->entries = carve(block, &used, count * sizeof *a->entries);
-    a->grouped = carve(block, &used, count * sizeof *a->grouped);
-    a->bundles = carve(block, &used, count * sizeof *a->bundles);
+    a->grouped = a->range_count > 1 ? carve(block, &used, count * sizeof *a->grouped) : a->entries;
+    a->plans = carve(block, &used, count * sizeof *a->plans);
+    a->made = carve(block, &used, count * sizeof(PyObject *));
     a->keys = carve(block, &used, count * sizeof *a->keys);
     a->key_sizes = carve(block, &used, count * sizeof *a->key_sizes);
     a->ends = carve(block, &used, a->range_count * sizeof *a->ends);
     a->key_entries = carve(block, &used, count * sizeof *a->key_entries);
     a->key_routes = carve(block, &used, count * sizeof *a->key_routes);
     a->routes = carve(block, &used, count * sizeof *a->routes);
-    a->order = carve(block, &used, count * sizeof *a->order);
+    a->ranges_of = carve(block, &used, count * sizeof *a->ranges_of);
     a->scratch.key_index = carve(block, &used, count * sizeof(uint32_t));
     a->scratch.hash_key_index = carve(block, &used, count * sizeof(uint32_t));
     a->scratch.key_table = carve(block, &used, slots * sizeof(uint32_t));
     a->scratch.hash_key_table = carve(block, &used, slots * sizeof(uint32_t));
+    if (a->range_count > 1)
+        a->order = carve(block, &used, count * sizeof *a->order);
     return used;
+}
+
+/* Which of what was given stands at that place of the grouped entries; borrowed. */
+static PyObject *given_at(const aggregation *a, size_t place)
+{
+    return PyTuple_GetItem(a->tuple, (Py_ssize_t)(a->order == NULL ? place : a->order[place]));
 }
 
 static int take_arguments(aggregation *a, PyObject *const *values)
@@ -82,7 +86,7 @@ static int take_arguments(aggregation *a, PyObject *const *values)
         ss_arguments_u64(values[RECORD_SIZE_MAX], "record_size_max", SIZE_MAX / 4, &a->record_size_max) < 0)
         return -1;
     a->ranges = ranges;
-    a->range_count = ranges == NULL ? 1 : (size_t)range_count;
+    a->range_count = ranges == NULL ? 1 : (size_t)range_count; /* one: all in one */
     a->size_max = (size_t)size_max;
     a->count_max = (size_t)count_max;
     a->tuple = ss_arguments_sequence(a->state, values[ENTRIES]);
@@ -93,8 +97,7 @@ static int take_arguments(aggregation *a, PyObject *const *values)
         PyErr_SetString(a->state->error_argument, "at most 2**31 - 1 records can be aggregated in one call");
         return -1;
     }
-    for (a->scratch.bits = 4; (size_t)1 << a->scratch.bits < 2 * a->count;)
-        a->scratch.bits++;
+    a->scratch.bits = a->state->core->aggregates->table_bits(a->count, a->size_max, a->count_max);
     return 0;
 }
 
@@ -129,8 +132,8 @@ static int route(aggregation *a)
 {
     const ss_function_table *core = a->state->core;
     size_t key_count = 0;
-    if (a->ranges == NULL)
-        return 0; /* the block is zeros */
+    if (a->range_count == 1)
+        return 0;
     for (size_t i = 0; i < a->count; i++) {
         const ss_entry *entry = &a->entries[i];
         if (entry->hash_key_present) {
@@ -153,11 +156,14 @@ static int route(aggregation *a)
     return 0;
 }
 
-/* A counting sort by range, which keeps the order within each; then what goes together in each range. */
-static void plan(aggregation *a)
+/* A counting sort by range, which keeps the order within each. */
+static void group(aggregation *a)
 {
-    const ss_aggregate_calls *calls = a->state->core->aggregates;
     size_t begin = 0;
+    if (a->range_count == 1) {
+        a->ends[0] = a->count;
+        return;
+    }
     for (size_t i = 0; i < a->count; i++)
         a->ends[a->routes[i]]++;
     for (size_t r = 0; r < a->range_count; r++) {
@@ -170,46 +176,48 @@ static void plan(aggregation *a)
         a->grouped[place] = a->entries[i];
         a->order[place] = (uint32_t)i;
     }
-    begin = 0;
+}
+
+/* What goes together in each range. */
+static void plan(aggregation *a)
+{
+    const ss_aggregate_calls *calls = a->state->core->aggregates;
+    size_t begin = 0;
     for (size_t r = 0; r < a->range_count; r++) {
         while (begin < a->ends[r]) {
-            bundle *next = &a->bundles[a->bundle_count++];
-            next->begin = begin;
-            next->range = (uint32_t)r;
-            calls->fit(a->grouped, begin, a->ends[r], a->size_max, a->count_max, &a->scratch, &next->plan);
-            begin += next->plan.count;
+            ss_aggregate_plan *next = &a->plans[a->plan_count];
+            a->ranges_of[a->plan_count++] = (uint32_t)r;
+            calls->fit(a->grouped, begin, a->ends[r], a->size_max, a->count_max, &a->scratch, next);
+            begin += next->count;
         }
     }
 }
 
 static int write_all(aggregation *a)
 {
-    for (size_t i = 0; i < a->bundle_count; i++) {
-        bundle *own = &a->bundles[i];
-        if (own->plan.count == 1)
+    for (size_t i = 0; i < a->plan_count; i++) {
+        ss_aggregate_plan *own = &a->plans[i];
+        if (own->count == 1)
             continue;
-        own->data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)own->plan.size);
-        if (own->data == NULL)
+        a->made[i] = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)own->size);
+        if (a->made[i] == NULL)
             return -1;
-        a->size += own->plan.size;
+        own->out = (uint8_t *)PyBytes_AsString(a->made[i]);
+        a->size += own->size;
     }
     PyThreadState *released = a->size > RELEASE_SIZE ? PyEval_SaveThread() : NULL;
-    for (size_t i = 0; i < a->bundle_count; i++) {
-        const bundle *own = &a->bundles[i];
-        if (own->data != NULL)
-            a->state->core->aggregates->write(a->grouped, own->begin, &own->plan, &a->scratch,
-                                              (uint8_t *)PyBytes_AsString(own->data));
-    }
+    a->state->core->aggregates->write(a->grouped, a->plans, a->plan_count, &a->scratch);
     if (released != NULL)
         PyEval_RestoreThread(released);
     return 0;
 }
 
-/* The one record of a bundle as it was given; data that could change has become bytes. */
-static PyObject *raw_item(const aggregation *a, const bundle *own, PyObject *items)
+/* The one record of a plan as it was given; data that could change has become bytes. */
+static PyObject *raw_item(const aggregation *a, size_t index, PyObject *items)
 {
-    const ss_entry *entry = &a->grouped[own->begin];
-    PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin]), *data = NULL, *hash_key;
+    const size_t place = a->plans[index].begin;
+    const ss_entry *entry = &a->grouped[place];
+    PyObject *given = given_at(a, place), *data = NULL, *hash_key;
     if (PyObject_TypeCheck(given, a->state->user_put_type))
         data = ((const ss_user_put *)given)->data;
     else if (PyTuple_Check(given))
@@ -225,33 +233,34 @@ static PyObject *raw_item(const aggregation *a, const bundle *own, PyObject *ite
         hash_key = Py_None;
     }
     return Py_BuildValue("(Ns#NkN)", data, (const char *)entry->key, (Py_ssize_t)entry->key_size, hash_key,
-                         (unsigned long)own->range, items);
+                         (unsigned long)a->ranges_of[index], items);
 }
 
 /* The outer key is `a`, which says nothing; the hash is the first record's, and always there. */
-static PyObject *aggregate_item(const aggregation *a, bundle *own, PyObject *items)
+static PyObject *aggregate_item(const aggregation *a, size_t index, PyObject *items)
 {
-    const ss_entry *first = &a->grouped[own->begin];
+    const ss_entry *first = &a->grouped[a->plans[index].begin];
     ss_hash_key hash = first->hash_key_present ? (ss_hash_key){first->hash_key_hi, first->hash_key_lo}
                                                : a->state->core->ranges_hash(first->key, (size_t)first->key_size);
-    PyObject *data = own->data;
-    own->data = NULL;
-    return Py_BuildValue("(NsNkN)", data, "a", ss_hash_key_number(hash.hi, hash.lo), (unsigned long)own->range, items);
+    PyObject *data = a->made[index];
+    a->made[index] = NULL;
+    return Py_BuildValue("(NsNkN)", data, "a", ss_hash_key_number(hash.hi, hash.lo), (unsigned long)a->ranges_of[index],
+                         items);
 }
 
 static PyObject *result_of(aggregation *a)
 {
-    PyObject *list = PyList_New((Py_ssize_t)a->bundle_count);
-    for (size_t i = 0; list != NULL && i < a->bundle_count; i++) {
-        bundle *own = &a->bundles[i];
-        PyObject *items = PyList_New((Py_ssize_t)own->plan.count), *item = NULL;
-        for (size_t k = 0; items != NULL && k < own->plan.count; k++) {
-            PyObject *given = PyTuple_GetItem(a->tuple, (Py_ssize_t)a->order[own->begin + k]);
+    PyObject *list = PyList_New((Py_ssize_t)a->plan_count);
+    for (size_t i = 0; list != NULL && i < a->plan_count; i++) {
+        const ss_aggregate_plan *own = &a->plans[i];
+        PyObject *items = PyList_New((Py_ssize_t)own->count), *item = NULL;
+        for (size_t k = 0; items != NULL && k < own->count; k++) {
+            PyObject *given = given_at(a, own->begin + k);
             Py_INCREF(given);
             PyList_SetItem(items, (Py_ssize_t)k, given);
         }
         if (items != NULL)
-            item = own->data == NULL ? raw_item(a, own, items) : aggregate_item(a, own, items);
+            item = a->made[i] == NULL ? raw_item(a, i, items) : aggregate_item(a, i, items);
         if (item == NULL)
             Py_CLEAR(list);
         else
@@ -263,7 +272,7 @@ static PyObject *result_of(aggregation *a)
 PyObject *ss_aggregating(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
 {
     static const char *const parameters[] = {"entries",   "ranges",          "range_count", "size_max",
-                                             "count_max", "record_size_max", "items_max",   NULL};
+                                             "count_max", "record_size_max", NULL};
     static const ss_arguments_signature signature = {"aggregate", parameters, ARGUMENTS, ARGUMENTS};
     PyObject *values[ARGUMENTS], *result = NULL;
     aggregation a = {.state = PyModule_GetState(module)};
@@ -277,12 +286,13 @@ PyObject *ss_aggregating(PyObject *module, PyObject *const *args, Py_ssize_t arg
             lay_out(&a, a.block);
     }
     if (a.block != NULL && take_entries(&a) == 0 && route(&a) == 0) {
+        group(&a);
         plan(&a);
         if (write_all(&a) == 0)
             result = result_of(&a);
     }
-    for (size_t i = 0; i < a.bundle_count; i++)
-        Py_XDECREF(a.bundles[i].data);
+    for (size_t i = 0; i < a.plan_count; i++)
+        Py_XDECREF(a.made[i]);
     PyMem_Free(a.block);
     Py_XDECREF(a.kept);
     Py_XDECREF(a.tuple);

@@ -44,10 +44,10 @@ static uint8_t *make(const ss_entry *entries, size_t count, size_t *size)
     ss_aggregate_plan plan;
     ss_aggregate_fit(entries, 0, count, SS_AGGREGATE_SIZE_MAX, SIZE_MAX, &scratch, &plan);
     CHECK_EQUAL(plan.count, count);
-    uint8_t *out = malloc(plan.size);
-    ss_aggregate_write(entries, 0, &plan, &scratch, out);
+    plan.out = malloc(plan.size);
+    ss_aggregate_write(entries, &plan, 1, &scratch);
     *size = plan.size;
-    return out;
+    return plan.out;
 }
 
 /* Decode into exactly the room that the shape asks for. The number of records, or -1 for what is no aggregate. */
@@ -150,7 +150,8 @@ static void test_the_limits_are_kept(void)
             ss_aggregate_fit(entries, begin, 50, size_max, count_max, &scratch, &plan);
             CHECK(plan.count >= 1 && plan.count <= count_max && begin + plan.count <= 50);
             CHECK(plan.count == 1 || plan.size <= size_max);
-            ss_aggregate_write(entries, begin, &plan, &scratch, out);
+            plan.out = out;
+            ss_aggregate_write(entries, &plan, 1, &scratch);
             CHECK_EQUAL(decode(out, plan.size, &records), plan.count);
             for (size_t i = 0; records != NULL && i < plan.count; i++)
                 CHECK_BYTES(out + records[i].data_offset, entries[begin + i].data, entries[begin + i].data_size);
@@ -163,6 +164,46 @@ static void test_the_limits_are_kept(void)
             begin += plan.count;
         }
     }
+}
+
+/* Several at a time, with gaps among them: each as it is by itself, and nothing is written for the gaps. */
+static void test_several_are_written_as_each_by_itself(void)
+{
+    enum { PLANS = 75, EACH = 4 };
+    static uint8_t together[PLANS][200], alone[200];
+    ss_entry entries[PLANS * EACH];
+    ss_aggregate_plan plans[PLANS];
+    static tables t;
+    ss_aggregate_scratch scratch = scratch_in(&t);
+    for (size_t i = 0; i < PLANS * EACH; i++)
+        entries[i] = entry_of(i % 3 ? "shared" : "other", &"0123456789012345678901234567890123456789"[i % 40]);
+    for (size_t i = 0; i < PLANS; i++) {
+        ss_aggregate_fit(entries, i * EACH, PLANS * EACH, SIZE_MAX, EACH, &scratch, &plans[i]);
+        CHECK_EQUAL(plans[i].begin, i * EACH);
+        CHECK(plans[i].out == NULL);
+        if (i % 5 != 0)
+            plans[i].out = together[i];
+    }
+    memset(together, 0xA5, sizeof together);
+    ss_aggregate_write(entries, plans, PLANS, &scratch);
+    for (size_t i = 0; i < PLANS; i++) {
+        memset(alone, 0xA5, sizeof alone);
+        if (plans[i].out != NULL) {
+            plans[i].out = alone;
+            ss_aggregate_write(entries, &plans[i], 1, &scratch);
+        }
+        CHECK_BYTES(together[i], alone, sizeof alone);
+    }
+}
+
+/* Tables are at most half full: of what goes into one aggregate, or of what there is. */
+static void test_tables_have_room(void)
+{
+    CHECK_EQUAL(ss_aggregate_table_bits(0, 0, 1), 4);
+    CHECK_EQUAL(ss_aggregate_table_bits(100, SS_AGGREGATE_SIZE_MAX, SIZE_MAX), 8);
+    CHECK_EQUAL(ss_aggregate_table_bits(100000, SS_AGGREGATE_SIZE_MAX, SIZE_MAX), 18);
+    CHECK_EQUAL(ss_aggregate_table_bits(100000, SS_AGGREGATE_SIZE_MAX, 100), 8);
+    CHECK_EQUAL(ss_aggregate_table_bits(100000, 51200, SIZE_MAX), 14); /* 51,200 / 9 */
 }
 
 /* The message in an aggregate whose digest is right, in a block of its own. */
@@ -302,6 +343,8 @@ int main(void)
     test_a_known_aggregate();
     test_random_aggregates_come_back();
     test_the_limits_are_kept();
+    test_several_are_written_as_each_by_itself();
+    test_tables_have_room();
     test_messages_with_a_right_digest();
     test_hash_keys_at_their_limit();
     test_what_is_no_aggregate();

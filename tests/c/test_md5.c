@@ -106,6 +106,29 @@ static void test_many_equals_one_by_one(void)
     }
 }
 
+/* As aggregates are hashed: many blocks each, of one size or nearly, so that lanes end together, one after the other,
+ * and are taken again while others are under way. */
+static void test_long_inputs_side_by_side(void)
+{
+    enum { INPUTS = 70, SIZE_MAX_HERE = 5000 };
+    static uint8_t bytes[INPUTS][SIZE_MAX_HERE];
+    const uint8_t *inputs[INPUTS];
+    uint64_t random = 99;
+    for (size_t i = 0; i < INPUTS; i++)
+        for (size_t k = 0; k < SIZE_MAX_HERE; k++)
+            bytes[i][k] = (uint8_t)random_next(&random);
+    for (size_t spread = 0; spread <= SIZE_MAX_HERE; spread = spread * 5 + 1) {
+        size_t sizes[INPUTS];
+        for (size_t i = 0; i < INPUTS; i++) {
+            inputs[i] = bytes[i];
+            sizes[i] = SIZE_MAX_HERE - random_next(&random) % (spread + 1);
+        }
+        for (int path = SS_MD5_LANES4; path < SS_MD5_PATHS; path++)
+            for (size_t count = 0; ss_md5_path_runs((ss_md5_path)path) && count <= INPUTS; count++)
+                check_many((ss_md5_path)path, inputs, sizes, count);
+    }
+}
+
 static void test_empty_input_may_be_null(void)
 {
     const uint8_t *keys[3] = {NULL, (const uint8_t *)"a", NULL};
@@ -122,6 +145,7 @@ int main(void)
     test_rfc1321_vectors();
     test_every_length_to_300();
     test_many_equals_one_by_one();
+    test_long_inputs_side_by_side();
     test_empty_input_may_be_null();
     return check_report();
 }
