@@ -59,8 +59,9 @@ static ss_status check_options(const ss_log_options *options)
         return SS_INVALID;
     if (options->record_size_max > RECORD_SIZE_LIMIT || options->description_size > SS_DESCRIPTION_SIZE_MAX)
         return SS_INVALID;
-    if (options->start_position % 8 || options->epoch_floor > FRAME_EPOCH_MAX ||
-        options->arrival_floor_us > FRAME_BITS_52 || options->reserve_size > SEGMENT_SIZE_MIN / 2)
+    if (options->start_position % 8 || options->start_position > SS_CONTROL_POSITION_MAX ||
+        options->epoch_floor > FRAME_EPOCH_MAX || options->arrival_floor_us > FRAME_BITS_52 ||
+        options->reserve_size > SEGMENT_SIZE_MIN / 2)
         return SS_INVALID;
     return SS_OK;
 }

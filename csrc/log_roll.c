@@ -76,6 +76,8 @@ static ss_status create_file(ss_log *log, uint64_t *ordinal, char name[SS_SEGMEN
         made_directories = 1;
     }
     for (;;) {
+        if (*ordinal > SS_SEGMENT_ORDINAL_MAX)
+            return SS_LIMIT; /* nobody would find a file of that name again */
         ss_segment_name(log->directory, *ordinal, name);
         ss_status status = ss_file_open(log->store->root, name, SS_FILE_WRITE | SS_FILE_CREATE, fd);
         if (status == SS_OK)
@@ -274,16 +276,18 @@ ss_status ss_log_roll_to(ss_log *log, uint64_t base, uint64_t epoch, uint64_t fr
     char name[SS_SEGMENT_NAME_SIZE];
     ss_segment_facts facts;
     assert(base <= tail && base % 8 == 0);
+    describe_new(log, base, tail, epoch, frame_size, &facts);
+    if (facts.map_size > SEGMENT_SIZE_LIMIT)
+        return SS_TOO_LARGE;
+    /* No number is left above one that stands on disk, no position that a reader would believe, or no name. */
+    if (epoch > FRAME_EPOCH_MAX || base + facts.map_size > SS_CONTROL_POSITION_MAX ||
+        atomic_load(&entry->next_ordinal) > SS_SEGMENT_ORDINAL_MAX)
+        return SS_LIMIT;
     /* Guards a kill anywhere below: the next owner sees the reservation and rolls once more. */
     int whole = atomic_load(&entry->reserve_end) == tail;
     if (whole)
         atomic_store(&entry->reserve_end, tail + 8);
     SS_KILLPOINT("roll-reserved");
-    describe_new(log, base, tail, epoch, frame_size, &facts);
-    if (facts.map_size > SEGMENT_SIZE_LIMIT)
-        return SS_TOO_LARGE;
-    if (epoch > FRAME_EPOCH_MAX)
-        return SS_LIMIT; /* no number is left above one that stands on disk */
     int fd;
     ss_status status = create_file(log, &ordinal, name, &fd);
     if (status != SS_OK)

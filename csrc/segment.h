@@ -73,6 +73,7 @@ typedef struct {
 } ss_segment;
 
 enum { SS_SEGMENT_NAME_SIZE = 96 };
+#define SS_SEGMENT_ORDINAL_MAX UINT64_C(999999999999999999) /* the 18 digits that a file's name may have */
 /* "directory/000000000001.seg" */
 void ss_segment_name(const char *directory, uint64_t ordinal, char name[SS_SEGMENT_NAME_SIZE]);
 /* The ordinal in a file name; 0 if it is none of ours. */

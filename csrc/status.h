@@ -30,7 +30,7 @@ enum {
     SS_FOREIGN = 19,       /* not a store, or a file of another store */
     SS_INTERRUPTED = 20,   /* a signal arrived before anything was done: call again */
     SS_WOULD_BLOCK = 21,   /* SS_APPEND_TRY met work that may sleep: call again without it */
-    SS_LIMIT = 22,         /* too many processes or logs for one store */
+    SS_LIMIT = 22,         /* too many processes or logs for one store, or a number at its end */
     SS_SMALL = 23,         /* the caller's buffer cannot hold one frame; the size needed is reported */
     SS_CHANGED = 24,       /* the stream's settings changed since the writer was bound; nothing was done */
     SS_QUOTA = 25,         /* the log reached what it was granted of its stream's max_bytes; nothing was done */

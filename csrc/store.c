@@ -167,6 +167,7 @@ static uint64_t expected_wall_us(const ss_store *store)
 uint64_t ss_store_arrival_us(ss_store *store)
 {
     uint64_t now = ss_wait_wall_us(), checked = atomic_load_explicit(&store->wall_checked_us, memory_order_relaxed);
+    now = now < FRAME_BITS_52 ? now : FRAME_BITS_52; /* in 2112: a frame has room for no later time */
     if (now <= checked)
         return now;
     uint64_t limit = expected_wall_us(store) + HOUR_US;
