@@ -56,7 +56,10 @@ _ERRORS: dict[int, tuple[type[errors.StreamStoreError], str]] = {
         "it is not a store, or holds a file of another store; nothing was changed",
     ),
     lib.SS_CHANGED: (errors.SettingsChangedError, "the stream's settings changed; nothing was written"),
-    lib.SS_LIMIT: (errors.StorageError, "too many processes or logs for one store, or one of its numbers is at its end"),
+    lib.SS_LIMIT: (
+        errors.StorageError,
+        "too many processes or logs for one store, or a number at its end",
+    ),
     lib.SS_NO_KEY: (
         errors.KeyUnavailableError,
         "it is encrypted, and no key that opens it is at hand",

@@ -179,7 +179,7 @@ SEEDS = (
         "csrc/log_append.c",
         "atomic_store_explicit(&entry->tail, tail + size, memory_order_release);\n    return SS_OK;",
         "atomic_store_explicit(&entry->tail, tail + size, memory_order_relaxed);\n    return SS_OK;",
-        "tsan/test_threads",
+        "tsan/test_publish",
     ),
     Seed(
         "no-reservation",
