@@ -49,6 +49,15 @@ READING = [
     Row("read.records", "read", "read from the start, .data of every Record; LMDB cursor", bar=at_least(1)),
     Row("read.untouched", "read", "read from the start, Records not looked at; LMDB cursor"),
     Row("read.arrow", "read", "read from the start as Arrow, numbers as integers; LMDB cursor", bar=at_least(3)),
+    *(
+        Row(
+            f"replay.{by}",
+            "read",
+            f"replay flat out by {what}, 4 shards, to nowhere; reading the stream, Records not looked at",
+            bar=at_least(0.5),
+        )
+        for by, what in (("arrival", "arrival"), ("event", "event time"))
+    ),
 ]
 FLOOR_OF_BATCH = "put_records of 500, one shard; pwrite + fdatasync of the same bytes"
 SYNC = [

@@ -22,7 +22,10 @@ Failure = Callable[["Cursor", Place, int, int, int], StreamStoreError]
 
 
 class Options(NamedTuple):
-    """How to read; times in microseconds, -1 for none."""
+    """How to read; times in microseconds, -1 for none.
+
+    `merge_width` is among how many shards the memory of a merge is shared; 0: among those of this read, if it merges.
+    """
 
     follow: bool = False
     timeout_us: int = -1
@@ -31,6 +34,7 @@ class Options(NamedTuple):
     end_us: int = -1
     skip_corrupt: bool = False
     taking_apart: TakingApart | None = None
+    merge_width: int = 0
 
 
 class Skipped:
@@ -58,9 +62,9 @@ class Skipped:
 
 
 class Cursor:
-    """How far one shard has been fetched, and what is fetched but not handed out (merge only)."""
+    """How far one shard has been fetched, and what is fetched but not all handed out (merge only)."""
 
-    __slots__ = ("_ends", "_goes_on", "end", "ended", "index", "log", "pending", "place", "records_end")
+    __slots__ = ("_ends", "_goes_on", "end", "ended", "index", "log", "pending", "place", "records_end", "taken")
 
     def __init__(self, index: int, log: native.Log, place: Place, end: int) -> None:
         self.index = index
@@ -69,6 +73,7 @@ class Cursor:
         self.end = end  # 0: none, follow
         self.ended = False  # nothing is left to fetch
         self.pending: list[Record] = []
+        self.taken = 0  # of `pending`, from its beginning: handed out
         self.records_end = 0  # with a close frame fetched: where the last record before it ends
         self._ends = 0
         self._goes_on = False  # for a shard of which records were returned
@@ -81,6 +86,12 @@ class Cursor:
     def reached(self, place: Place) -> Place:
         """The same place, or the shard's end where only its close frame is left."""
         return Place(self._ends, place.epoch) if self._ends and place.position >= self.records_end else place
+
+    def take(self, end: int) -> None:
+        """What is pending was handed out up to there."""
+        self.taken = end
+        if end == len(self.pending):
+            self.pending, self.taken = [], 0
 
     def has_more(self) -> bool:
         """Is there something visible behind what is pending?"""

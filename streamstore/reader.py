@@ -8,24 +8,24 @@ not streams by name.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import chain
-from operator import length_hint
+from operator import attrgetter, length_hint
 from types import TracebackType
 from typing import Protocol
 
 from streamstore import clock, iterators, limits, native, routing
 from streamstore.bounds import Bounds
-from streamstore.cursor import Cursor, Options, Skipped, arrival
+from streamstore.cursor import Cursor, Options, Skipped
 from streamstore.errors import CorruptRangeError, ForkedError, StreamStoreError, TrimmedError
 from streamstore.events import StreamInfo
 from streamstore.frontier import Frontier
 from streamstore.iterators import Place
-from streamstore.merging import merged
 from streamstore.native import Record
 from streamstore.user_records import is_last
 from streamstore.values import Position
+
+_index = attrgetter("index")
 
 
 class ReaderHome(Protocol):
@@ -57,10 +57,12 @@ class Reader:
         self._skipped = Skipped()
         self._turn = 0
         self._batch: list[Record] = []
+        self._lasts: list[Record] = []  # of the batch that is out: the last one of each shard in it
         self._iterator: Iterator[Record] = iter(())
         self._closed = self._forked = False
         self._lock = threading.Lock()
-        share = limits.MERGE_BUFFER_SIZE // max(1, len(bounds.shards)) if options.merge else limits.READ_CHUNK_SIZE
+        width = options.merge_width or (len(bounds.shards) if options.merge else 0)
+        share = limits.MERGE_BUFFER_SIZE // width if width else limits.READ_CHUNK_SIZE
         self._chunk_size = max(4 * limits.KIB, min(limits.READ_CHUNK_SIZE, share))
         self._flow = self._batches()
         self._records = chain.from_iterable(self._iterators())
@@ -129,27 +131,29 @@ class Reader:
 
     def _reached(self) -> dict[str, Place]:
         # How far the consumer has come within the batch that is out: the newest record handed out of each shard.
+        left = length_hint(self._iterator)
+        if self._batch and not left:
+            return {record.shard_id: self._place_behind(record) for record in self._lasts}
         reached: dict[str, Place] = {}
-        for index in range(len(self._batch) - length_hint(self._iterator) - 1, -1, -1):
+        for index in range(len(self._batch) - left - 1, -1, -1):
             record = self._batch[index]
             if record.shard_id not in reached:
-                if is_last(record):
-                    place = Place(record.next_position, record.epoch)
-                else:
-                    place = Place(record.position, record.epoch, record.sub_sequence_number + 1)
-                reached[record.shard_id] = self._cursor_of(record).reached(place)
-                if not self._options.merge:
+                reached[record.shard_id] = self._place_behind(record)
+                if len(reached) == len(self._lasts):
                     break
         return reached
 
-    def _cursor_of(self, record: Record) -> Cursor:
-        return self._frontier.cursors[routing.shard_index(record.shard_id)]
+    def _place_behind(self, record: Record) -> Place:
+        place = Place(record.next_position, record.epoch)
+        if not is_last(record):
+            place = Place(record.position, record.epoch, record.sub_sequence_number + 1)
+        return self._frontier.cursors[routing.shard_index(record.shard_id)].reached(place)
 
     def _settle(self) -> None:
         # The batch that was out is done with: its end is where its shards stand now.
         with self._lock:
             self._store_reached()
-            self._batch, self._iterator = [], iter(())
+            self._batch, self._lasts, self._iterator = [], [], iter(())
             self._frontier.forget_drained()
 
     def _store_reached(self) -> None:
@@ -251,13 +255,13 @@ class Reader:
                 cursor = active[self._turn]
                 self._turn += 1
                 if records := self._fetch(cursor):
+                    self._lasts = records[-1:]
                     return records
             if not any(cursor.ended for cursor in active):
                 return []
 
     def _merged(self) -> list[Record]:
         """The records of all shards up to the newest arrival that nothing still to be fetched can come before."""
-        bound: tuple[int, int] | None = None
         # A shard that is fetched to its end lets its children in: theirs come no earlier than its own.
         while True:
             for cursor in self._frontier.active:
@@ -266,22 +270,19 @@ class Reader:
             if not self._advance():
                 break
         waiting = [cursor for cursor in self._frontier.cursors.values() if cursor.pending]
-        for cursor in waiting:
+        waiting.sort(key=_index)
+        parts = [cursor.pending for cursor in waiting]
+        begins = [cursor.taken for cursor in waiting]
+        if len(parts) == 1 and not begins[0]:
+            batch, ends = parts[0], [len(parts[0])]
+        else:
             # What has nothing more to show right now bounds nothing; what has may show arrivals from its last one on.
-            if not cursor.ended and cursor.has_more():
-                last = (cursor.pending[-1].arrival_us, cursor.index)
-                bound = last if bound is None else min(bound, last)
-        parts: list[list[Record]] = []
-        for cursor in sorted(waiting, key=lambda item: item.index):
-            pending = cursor.pending
-            count = len(pending)
-            if bound is not None:
-                cut = bisect_right if cursor.index <= bound[1] else bisect_left
-                count = cut(pending, bound[0], key=arrival)
-            if count:
-                parts.append(pending if count == len(pending) else pending[:count])
-                cursor.pending = pending[count:]
-        return merged(parts) if parts else []
+            grows = [not cursor.ended and cursor.has_more() for cursor in waiting]
+            batch, _, ends = native.merge_records(parts, begins, grows)
+        self._lasts = [part[end - 1] for part, begin, end in zip(parts, begins, ends, strict=True) if begin < end]
+        for cursor, end in zip(waiting, ends, strict=True):
+            cursor.take(end)
+        return batch
 
     def _fetch(self, cursor: Cursor) -> list[Record]:
         return cursor.fetch(self._options, self._chunk_size, self._skipped, self._failure)

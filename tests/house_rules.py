@@ -35,7 +35,6 @@ LEVELS: dict[str, float] = {
     "arrow": 1.5,
     "lineage": 1.4,  # the shards of one stream as a value
     "events": 1.5,  # what the catalog's log says, and what follows from it
-    "merging": 1.7,  # shards by arrival
     "bounds": 1.7,  # of a read, in each shard
     "cursor": 1.8,  # one shard of a read
     "frontier": 1.9,  # the shards of a read among themselves

@@ -12,6 +12,7 @@
 #include "put_result.h"
 #include "put_results.h"
 #include "reader.h"
+#include "record_lists.h"
 #include "record_object.h"
 #include "sealed_record.h"
 #include "sequence.h"
@@ -139,6 +140,8 @@ static PyMethodDef methods[] = {
     {"settle", SS_HOT_FASTCALL(ss_user_put_settle), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("settle($module, puts, outcome)\n--\n\nGive a list of UserPut their outcome: (bytes of data, tries "
                "before, those with callbacks or None).")},
+    {"data_size", ss_record_lists_data_size, METH_O,
+     PyDoc_STR("data_size($module, records, /)\n--\n\nHow many bytes of data a list of Records has in all.")},
     {"deaggregate", ss_deaggregating_bytes, METH_O,
      PyDoc_STR("deaggregate($module, data, /)\n--\n\nThe UserRecords in an aggregate; anything else is one of its "
                "own.")},
@@ -150,12 +153,19 @@ static PyMethodDef methods[] = {
                "its parts.")},
     {"make_put_results", ss_put_results_make, METH_O,
      PyDoc_STR("make_put_results($module, items, /)\n--\n\nPutResults from a tuple of PutResult.")},
+    {"merge_records", SS_HOT_FASTCALL(ss_record_lists_merge), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("merge_records($module, parts, begins, grows, times=None)\n--\n\n(records, times, ends): lists of "
+               "Records as one, by arrival, or by times as `record_times`\ngives them; ties stay in the order of the "
+               "parts. Each from where it begins to where it ends,\nwhich is where one came to its end that grows.")},
     {"next", SS_HOT_FASTCALL(ss_getter_next), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("next($module, log, shard_index, shard_id, position)\n--\n\nThe Record that begins there, or None where "
                "that is\nnot to be had, for any reason: `read` tells which.")},
     {"open_record", SS_HOT_FASTCALL(ss_sealed_record_open), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("open_record($module, record, plain)\n--\n\nThe encrypted Record with its attributes, key and data in "
                "plain.")},
+    {"record_times", SS_HOT_FASTCALL(ss_record_lists_times), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("record_times($module, records, by, latest)\n--\n\nThe arrival (0), event (1) or source (2) times of a "
+               "list of Records, 8 bytes each, none below\nthe one before it, the first not below `latest`.")},
     {"sealed_parts", SS_HOT_FASTCALL(ss_sealed_record_parts), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("sealed_parts($module, record, stream_id)\n--\n\n(key id, nonce, ciphertext with tag, associated data) "
                "of an encrypted Record; None for a plain one.")},

@@ -6,13 +6,12 @@ of one before it in its shard is due when that one is, since the order within a 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
-from streamstore import iterators
+from streamstore import iterators, native
 from streamstore.bounds import Bound, Bounds, bind
 from streamstore.cursor import Options
 from streamstore.iterators import Place
@@ -21,34 +20,51 @@ from streamstore.reader import Reader
 from streamstore.stream import Stream
 from streamstore.values import Position
 
-_arrival = attrgetter("arrival_us")
-TimeOf = Callable[[Record], "int | None"]
+BY = ("arrival", "event", "source")  # as _hot.record_times numbers them
+TIME_SIZE = 8
+_index = attrgetter("index")
 
 
 class Timed:
-    """Some records, at least one, and their times, which are worked out when somebody asks."""
+    """Some records, at least one, and their times, as `rising` gives them; without these they are those of arrival."""
 
-    __slots__ = ("_make", "_times", "last", "records")
+    __slots__ = ("_packed", "records")
 
-    def __init__(
-        self, records: Sequence[Record], last: int, make: Callable[[Sequence[Record]], Sequence[int]] | Sequence[int]
-    ) -> None:
+    def __init__(self, records: list[Record], packed: bytes | None = None) -> None:
         self.records = records
-        self.last = last
-        self._make = make
-        self._times: Sequence[int] | None = None
+        self._packed = packed
+
+    @property
+    def last(self) -> int:
+        """The time of the last record, which no other one is above."""
+        return self.records[-1].arrival_us if self._packed is None else _numbers(self._packed)[-1]
 
     @property
     def times(self) -> Sequence[int]:
-        """One for each record; the newest is `last`."""
-        if self._times is None:
-            self._times = self._make(self.records) if callable(self._make) else self._make
-        return self._times
+        """One for each record."""
+        return _numbers(rising(self.records, "arrival", 0) if self._packed is None else self._packed)
+
+    def between(self, begin_us: int, end_us: int | None) -> Timed | None:
+        """Those from a time to before another one; None where there is none."""
+        times = self.times
+        first = bisect_left(times, begin_us)
+        last = len(times) if end_us is None else bisect_left(times, end_us)
+        if first >= last:
+            return None
+        packed = None if self._packed is None else self._packed[first * TIME_SIZE : last * TIME_SIZE]
+        return Timed(self.records[first:last], packed)
 
 
-def arrivals(records: Sequence[Record]) -> list[int]:
-    """When they arrived here."""
-    return list(map(_arrival, records))
+def rising(records: list[Record], by: str, latest: int) -> bytes:
+    """The times of records, none below the one before it; a record without one has that of the one before it.
+
+    As C has them, 8 bytes each: flat out nobody makes numbers of them.
+    """
+    return native.record_times(records, BY.index(by), latest)
+
+
+def _numbers(packed: bytes) -> Sequence[int]:
+    return memoryview(packed).cast("Q")
 
 
 class Feed(Protocol):
@@ -61,7 +77,8 @@ class Feed(Protocol):
 
 def event_time(record: Record) -> int | None:
     """When it happened, as whoever put it said."""
-    return record.event_us if record.attribute_block else None
+    found = record.event_us if record.attribute_block else None
+    return found if isinstance(found, int) else None
 
 
 def source_time(record: Record) -> int | None:
@@ -72,7 +89,7 @@ def source_time(record: Record) -> int | None:
 
 
 class ArrivalFeed:
-    """The order of arrival; the times are those of arrival, or what `time_of` says where it is given."""
+    """The order of arrival; the times are those of arrival too, or others that the records carry."""
 
     def __init__(
         self,
@@ -82,21 +99,18 @@ class ArrivalFeed:
         *,
         follow: bool = False,
         timeout: float | None = None,
-        time_of: TimeOf | None = None,
+        by: str = "arrival",
     ) -> None:
         self._reader = stream.read(start, end=end, follow=follow, timeout=timeout, merge=True)
-        self._time_of = time_of
+        self._by = by
 
     def batches(self) -> Iterator[Timed]:
         """What the reader gives."""
         latest = 0
         for batch in self._reader.batches():
-            if self._time_of is None:
-                yield Timed(batch, batch[-1].arrival_us, arrivals)
-                continue
-            times = rising(batch, self._time_of, latest)
-            latest = times[-1]
-            yield Timed(batch, latest, times)
+            timed = Timed(batch, None if self._by == "arrival" else rising(batch, self._by, latest))
+            latest = timed.last
+            yield timed
 
     def position(self) -> Position:
         """Behind the last batch."""
@@ -106,45 +120,40 @@ class ArrivalFeed:
         self._reader.close()
 
 
-def rising(records: Iterable[Record], time_of: TimeOf, latest: int) -> list[int]:
-    """The times of records, none below the one before it; a record without one has that of the one before it."""
-    return list(accumulate((time_of(record) or 0 for record in records), max, initial=latest))[1:]
-
-
 class _Run:
     """One shard of a merge: its records from some place on, batch by batch."""
 
-    def __init__(self, stream: Stream, lineage: Any, bound: Bound) -> None:
+    def __init__(self, stream: Stream, lineage: Any, bound: Bound, width: int) -> None:
         self.index = bound.shard_index
         self.floor = 0
         self.ended = False
         self.records: list[Record] = []
-        self.times: list[int] = []
-        self.reader = Reader(stream, Bounds(lineage, [bound], [], False), Options())
+        self.times = b""
+        self.taken = 0  # of the records, from their beginning: handed out
+        self.reader = Reader(stream, Bounds(lineage, [bound], [], False), Options(merge_width=width))
         self._batches = self.reader.batches()
 
-    def fetch(self, time_of: TimeOf) -> None:
+    def fetch(self, by: str) -> None:
         """The next batch, where there is one."""
         batch = next(self._batches, None)
         if batch is None:
             self.ended = True
             return
-        self.records = batch
-        self.times = rising(batch, time_of, self.floor)
-        self.floor = self.times[-1]
+        self.records, self.times, self.taken = batch, rising(batch, by, self.floor), 0
+        self.floor = _numbers(self.times)[-1]
 
-    def take(self, bound: tuple[int, int] | None) -> tuple[list[int], list[Record]]:
-        """All that is due up to a bound."""
-        count = len(self.times)
-        if bound is not None:
-            count = (bisect_right if self.index <= bound[1] else bisect_left)(self.times, bound[0])
-        taken = self.times[:count], self.records[:count]
-        self.records, self.times = self.records[count:], self.times[count:]
-        return taken
+    def take(self, end: int) -> None:
+        """All before this one was handed out."""
+        self.taken = end
+        if end == len(self.records):
+            self.records, self.times, self.taken = [], b"", 0
 
     def place(self) -> Place | None:
         """Where its first record stands that was not handed out; None where all of it was."""
-        return Place(self.records[0].position, self.records[0].epoch) if self.records else None
+        if not self.records:
+            return None
+        first = self.records[self.taken]
+        return Place(first.position, first.epoch)
 
 
 class TimeFeed:
@@ -153,15 +162,16 @@ class TimeFeed:
     It ends at the tails as of when it was made.
     """
 
-    def __init__(self, stream: Stream, start: Any, end: Any, time_of: TimeOf) -> None:
+    def __init__(self, stream: Stream, start: Any, end: Any, by: str) -> None:
         lineage = stream.check().lineage
         begin = iterators.parse(start, stream.token)
         until = None if end is None else iterators.parse(end, stream.token)
         bounds = bind(lineage, stream.log, begin, until, False)
         self._token = stream.token
-        self._time_of = time_of
+        self._by = by
         self._closed = False
-        self._runs = {bound.shard_index: _Run(stream, lineage, bound) for bound in bounds.shards}
+        width = len(bounds.shards)
+        self._runs = {bound.shard_index: _Run(stream, lineage, bound, width) for bound in bounds.shards}
         self._waits_for = {index: _above(lineage, index, self._runs.keys()) for index in self._runs}
 
     def batches(self) -> Iterator[Timed]:
@@ -171,11 +181,22 @@ class TimeFeed:
             active = self._active()
             if not active:
                 return
-            bound = min((run.times[-1], run.index) for run in active)
-            parts = [run.take(bound) for run in sorted(active, key=lambda run: run.index)]
-            pairs = [pair for part in parts for pair in zip(*part, strict=True)]
-            pairs.sort(key=lambda pair: pair[0])  # stable: ties stay in the order of shards
-            yield Timed([record for _, record in pairs], pairs[-1][0], [moment for moment, _ in pairs])
+            yield self._merged(sorted(active, key=_index))
+
+    def _merged(self, runs: list[_Run]) -> Timed:
+        if len(runs) == 1 and not runs[0].taken:
+            timed = Timed(runs[0].records, runs[0].times)
+            runs[0].take(len(timed.records))
+            return timed
+        records, times, ends = native.merge_records(
+            [run.records for run in runs],
+            [run.taken for run in runs],
+            [True] * len(runs),
+            [run.times for run in runs],
+        )
+        for run, end in zip(runs, ends, strict=True):
+            run.take(end)
+        return Timed(records, times)
 
     def _active(self) -> list[_Run]:
         return [run for index, run in self._runs.items() if not run.ended and not self._waits_for[index]]
@@ -187,7 +208,7 @@ class TimeFeed:
             ended = False
             for run in self._active():
                 if not run.records:
-                    run.fetch(self._time_of)
+                    run.fetch(self._by)
                     if run.ended:
                         ended = True
                         self._unblock(run)
@@ -232,12 +253,9 @@ class BetweenFeed:
     def batches(self) -> Iterator[Timed]:
         """What lies between; what comes behind the end is not read."""
         for timed in self._feed.batches():
-            records, times = timed.records, timed.times
-            first = bisect_left(times, self._begin_us)
-            last = len(times) if self._end_us is None else bisect_left(times, self._end_us)
-            if first < last:
-                yield Timed(records[first:last], times[last - 1], times[first:last])
-            if last < len(times):
+            if (between := timed.between(self._begin_us, self._end_us)) is not None:
+                yield between
+            if self._end_us is not None and timed.last >= self._end_us:
                 return
 
     def position(self) -> Position:
@@ -256,16 +274,15 @@ def make_feed(
     By event and source, times in `start` and `end` are such times. A feed that follows gives what arrives in the order
     of arrival, by whatever time.
     """
-    time_of = {"arrival": None, "event": event_time, "source": source_time}[by]
-    if time_of is None:
+    if by == "arrival":
         return ArrivalFeed(stream, start, end, follow=follow, timeout=timeout)
     begin_us, start = (0, start) if _is_word(start) else (iterators.time_us(start, "start"), "TRIM_HORIZON")
     end_us, end = (None, end) if end is None or _is_word(end) else (iterators.time_us(end, "end"), None)
     feed: Feed
     if follow:
-        feed = ArrivalFeed(stream, start, end, follow=True, timeout=timeout, time_of=time_of)
+        feed = ArrivalFeed(stream, start, end, follow=True, timeout=timeout, by=by)
     else:
-        feed = TimeFeed(stream, start, end, time_of)
+        feed = TimeFeed(stream, start, end, by)
     return feed if begin_us == 0 and end_us is None else BetweenFeed(feed, begin_us, end_us)
 
 

@@ -10,17 +10,16 @@ import time
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain
-from operator import attrgetter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from streamstore import routing
+from streamstore import native, routing
 from streamstore.errors import ClosedError, InvalidArgumentError, InvalidTypeError
 from streamstore.histogram import Histogram
 from streamstore.iterators import Place
 from streamstore.native import Record
 from streamstore.replay.changing import KeyOf, change
-from streamstore.replay.feed import Feed, Timed, event_time, make_feed, source_time
+from streamstore.replay.feed import BY, Feed, Timed, event_time, make_feed, source_time
 from streamstore.replay.offloading import offloaded
 from streamstore.replay.pacing import Pace
 from streamstore.replay.planning import Plan, plan
@@ -29,8 +28,6 @@ from streamstore.stream import Stream
 from streamstore.targets import Item, as_target
 from streamstore.values import Position
 
-_size = attrgetter("size")
-BY = ("arrival", "event", "source")
 _HAS_TIME: dict[str, Callable[[Record], bool]] = {
     "arrival": lambda record: True,
     "event": lambda record: event_time(record) is not None,
@@ -148,7 +145,7 @@ class Replay:
                 self._pace.reset()
         return True
 
-    def _prepared(self, records: Sequence[Record], times: Sequence[int]) -> tuple[Sequence[Record], Sequence[int]]:
+    def _prepared(self, records: list[Record], times: Sequence[int]) -> tuple[list[Record], Sequence[int]]:
         """Those that are selected, with the times at which they are due."""
         if not self._pace.is_started and self._rate is None and not times[-1]:
             raise InvalidArgumentError(f"the first records have no {self._by} time: replay by another, or at a rate")
@@ -172,11 +169,11 @@ class Replay:
             self._rest = ()
             yield records if self._change is None else self._change(records)
 
-    def _count(self, records: Sequence[Record]) -> None:
+    def _count(self, records: list[Record]) -> None:
         self.records += len(records)
-        self.bytes += sum(map(_size, records))
+        self.bytes += native.data_size(records)
 
-    def _due(self, feed: Feed, records: Sequence[Record], times: Sequence[int]) -> Iterator[Sequence[Item]]:
+    def _due(self, feed: Feed, records: list[Record], times: Sequence[int]) -> Iterator[Sequence[Item]]:
         if times and times[-1] and not self._pace.is_started:
             self._pace.start(next(moment for moment in times if moment))
         index = 0
@@ -192,7 +189,7 @@ class Replay:
             self._rest, index = records[cut:], cut
             yield batch if self._change is None else self._change(batch)
 
-    def _note(self, batch: Sequence[Record], times: Sequence[int], begin: int, end: int, now: float) -> None:
+    def _note(self, batch: list[Record], times: Sequence[int], begin: int, end: int, now: float) -> None:
         self._count(batch)
         if math.isinf(now):
             self._pace.passed(times[end - 1])
