@@ -38,8 +38,12 @@ class JsonCodec:
         if not isinstance(records, (RecordList, ResultList)):
             return _encode(value).encode()
         rest = {name: item for name, item in value.items() if name != "Records"}
-        written = _records(records) if isinstance(records, RecordList) else _results(records)
-        return f'{{"Records":[{written}]{"," if rest else ""}{_encode(rest)[1:]}'.encode()
+        written = _records(records) if isinstance(records, RecordList) else [_results(records)]
+        written[0] = '{"Records":[' + written[0]
+        written[-1] += f"]{',' if rest else ''}{_encode(rest)[1:]}"
+        text = ",".join(written)
+        del written  # of megabytes: no more copies of it than must be at a time
+        return text.encode()
 
     def blob(self, value: Any) -> bytes:
         if not isinstance(value, str):
@@ -101,7 +105,8 @@ def _results(results: ResultList) -> str:
         return _encode(list(results.maps()))[1:-1]
 
 
-def _records(records: RecordList) -> str:
+def _records(records: RecordList) -> list[str]:
+    """Each as a text; one empty text for none."""
     suffix = ',"EncryptionType":"KMS"}' if records.encrypted else "}"
     written = []
     for record in records:
@@ -113,4 +118,4 @@ def _records(records: RecordList) -> str:
             f'{{"SequenceNumber":"{record.sequence_number}","ApproximateArrivalTimestamp":{ms // 1000}.{ms % 1000:03d},'
             f'"Data":"{data}"{named}{suffix}'
         )
-    return ",".join(written)
+    return written or [""]

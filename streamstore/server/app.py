@@ -17,6 +17,7 @@ from streamstore.server.deadlines import Deadlines
 from streamstore.server.entrance import Entrance
 from streamstore.server.gate import Gate
 from streamstore.server.outgoing import Accounts, Outgoing
+from streamstore.server.unread import OPERATIONS, Unread
 from streamstore.server.waits import Waits
 from streamstore.server.workers import Workers
 
@@ -49,7 +50,8 @@ class Application:
         self._accounts = Accounts()
         # Whose signature is to be computed, and rights looked up, goes the long way.
         self._at_once = None if gate.verifies else at_once.AtOnce(service, gate.who)
-        self._waits = Waits(service, self._workers)
+        self._unread = Unread()
+        self._waits = Waits(service, self._workers, self._unread)
         self._entrance: Entrance | None = None
 
     def stand_at(self, loop: Loop) -> None:
@@ -91,16 +93,19 @@ class Application:
             _plain(protocol, 413, "the body is too large, or took too long")
             return
         request = HttpRequest(scope.method, scope.path, scope.query_string, headers, body)
-        response = None
+        response: HttpResponse | None = None
         if self._at_once is not None and early is None and headers.get("x-amz-target") == at_once.TARGET:
             response = self._at_once.answer(request)
-        if response is None:
-            response = await self._workers.call(self._answer_waiting, request)
+        if response is None and headers.get("x-amz-target") in OPERATIONS:
+            response = await self._unread.make(lambda: self._ask(request))
+        elif response is None:
+            response = await self._ask(request)
         if response.waiting is not None:
             response = await self._waits.finish(protocol, response.waiting)
             if response is None:
                 return
         if response.subscription is None:
+            self._unread.give(scope.client, len(response.body))
             _send(protocol, response)
             self.answered(scope, response)
         else:
@@ -113,6 +118,9 @@ class Application:
     def answered(self, scope: Any, response: HttpResponse) -> None:
         """Note that a connection was given an answer."""
         self._accounts.give(scope.client, len(response.body))
+
+    def _ask(self, request: HttpRequest) -> asyncio.Future[HttpResponse]:
+        return self._workers.call(self._answer_waiting, request)
 
     def _answer_waiting(self, request: HttpRequest) -> HttpResponse:
         response = wire.answer(self.service, request, self._gate.who, self._gate.allow)

@@ -1,25 +1,20 @@
 """What a connection was given and has not taken: the HTTP library keeps all of it in memory, and tells nobody how much.
 
-So we ask the kernel how many bytes the other end has acknowledged. That is true for HTTP/1.1 and for HTTP/2, where a
-stream whose window is used up sends nothing, with TLS or without.
+So we ask the kernel how many bytes the other end has acknowledged (`connections`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import struct
 from collections.abc import Callable
-from contextlib import suppress
+
+from streamstore.server.connections import Connection
 
 UNTOLD_MAX = 1 << 20
 """What a connection may be given before it is looked for at all: most subscriptions never come to it."""
 BOUNDS = {True: 4 << 20, False: 32 << 20}
 """What may be on its way, by whether the connection carries one response at a time; several share theirs."""
 PAUSE_S, PAUSE_MAX_S = 0.005, 0.25
-_BYTES_ACKED = 120  # its place in the kernel's struct tcp_info
-_INFO_SIZE = _BYTES_ACKED + 8
 
 
 class Outgoing:
@@ -27,11 +22,10 @@ class Outgoing:
 
     def __init__(self, peer: str, alone: bool) -> None:
         self.users = 0
-        self._peer = _address(peer)
+        self._connection = Connection(peer)
         self._bound = BOUNDS[alone]
         self._given = 0
-        self._descriptor = -1
-        self._taken_before = 0
+        self._taken_before: int | None = None
 
     def give(self, size: int) -> None:
         """Note what the connection was given."""
@@ -41,12 +35,11 @@ class Outgoing:
         """Is so much on its way that more has to wait? No where the connection cannot be found."""
         if self._given <= UNTOLD_MAX:
             return False
-        taken = self._taken()
+        taken = self._connection.taken()
         if taken is None:
-            self._descriptor = _find(self._peer)
-            taken = self._taken()
-            if taken is None:
-                return False
+            self._taken_before = None
+            return False
+        if self._taken_before is None:
             self._taken_before = taken
             self._given = UNTOLD_MAX + 1  # what came before is on its way at most, and no more than that
         return self._given - UNTOLD_MAX - (taken - self._taken_before) > self._bound
@@ -57,18 +50,6 @@ class Outgoing:
         while not gone.done() and not ended() and self.too_much():
             await asyncio.wait({gone}, timeout=pause)
             pause = min(pause * 2, PAUSE_MAX_S)
-
-    def _taken(self) -> int | None:
-        """The bytes that the peer has acknowledged; None where the descriptor is no longer this connection's."""
-        if self._descriptor < 0:
-            return None
-        with suppress(OSError), _borrowed(self._descriptor) as connection:
-            if _plain(connection.getpeername()) == self._peer:
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
-                if len(info) == _INFO_SIZE:
-                    return int(struct.unpack_from("=Q", info, _BYTES_ACKED)[0])
-        self._descriptor = -1
-        return None
 
 
 class Accounts:
@@ -96,31 +77,3 @@ class Accounts:
         """Note an answer to a connection, where it has subscriptions too."""
         if self._open and (account := self._open.get(peer)) is not None:
             account.give(size)
-
-
-def _address(peer: str) -> tuple[str, int]:
-    host, _, port = peer.rpartition(":")
-    return _plain((host.strip("[]"), int(port) if port.isdigit() else -1))
-
-
-def _plain(name: tuple[object, ...]) -> tuple[str, int]:
-    return str(name[0]).removeprefix("::ffff:"), int(str(name[1]))
-
-
-def _find(peer: tuple[str, int]) -> int:
-    """The descriptor of our connection with that peer, or -1."""
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError, ValueError, IndexError), _borrowed(int(name)) as connection:
-            if connection.family in (socket.AF_INET, socket.AF_INET6) and _plain(connection.getpeername()) == peer:
-                return int(name)
-    return -1
-
-
-def _borrowed(descriptor: int) -> socket.socket:
-    """A socket that is open already, by a descriptor of our own. Raises OSError for what is none."""
-    copy = os.dup(descriptor)
-    try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise

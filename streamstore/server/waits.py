@@ -12,15 +12,17 @@ from streamstore.kinesis import wire
 from streamstore.kinesis.service import Service
 from streamstore.kinesis.waiting import Waiting
 from streamstore.kinesis.wire import HttpResponse
+from streamstore.server.unread import Unread
 from streamstore.server.workers import Workers
 
 
 class Waits:
     """The waits of one server. Belongs to the loop's thread."""
 
-    def __init__(self, service: Service, workers: Workers) -> None:
+    def __init__(self, service: Service, workers: Workers, unread: Unread) -> None:
         self._service = service
         self._workers = workers
+        self._unread = unread
         self._turns: weakref.WeakValueDictionary[object, asyncio.Lock] = weakref.WeakValueDictionary()
         self._ends: set[asyncio.Future[None]] = set()
         self._ended = False
@@ -54,7 +56,9 @@ class Waits:
         while not client.done():
             if end.done():  # the server stops: the answer is what there is now
                 waiting.end()
-            response: HttpResponse = await self._workers.call(wire.resume, self._service, waiting)
+            response: HttpResponse = await self._unread.make(
+                lambda: self._workers.call(wire.resume, self._service, waiting)
+            )
             if response.waiting is None:
                 if not client.done():
                     return response
