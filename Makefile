@@ -12,7 +12,7 @@ export CC
 C_SOURCES := $(sort $(wildcard csrc/*.c))
 C_HEADERS := $(sort $(wildcard csrc/*.h csrc/python/*.h))
 HOT_SOURCES := $(sort $(wildcard csrc/python/*.c))
-C_TESTS := $(sort $(wildcard tests/c/test_*.c))
+C_TESTS := $(sort $(wildcard tests/c/test_*.c tests/c/fault_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
 .PHONY: model-queue
@@ -94,8 +94,8 @@ requests: $(VENV)/.built $(VENV)/.extra-test ## A million requests, nearly right
 	@PYTHONPATH=tests $(BIN)/python tests/stress/fuzz_requests.py --figures --requests $(or $(REQUESTS),1000000) \
 	    $(if $(SEED),--seed $(SEED))
 
-coverage: $(VENV)/.made ## Which branches of the core the C tests take (ARGS="--lines")
-	@$(BIN)/python tests/branches.py $(ARGS)
+coverage: $(VENV)/.built $(VENV)/.extra-test ## Which branches of the core any test takes, and why not the others (ARGS="--lines")
+	@PYTHONPATH=tests $(BIN)/python -m branches $(ARGS)
 
 mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
@@ -124,6 +124,9 @@ C_FLAGS_tsan := -O1 -fsanitize=thread -fno-omit-frame-pointer -Wno-tsan
 # The only build whose processes die where a test says (csrc/killpoint.h), and its only programs.
 C_FLAGS_kill := -O2 -DSS_KILLPOINTS
 C_TESTS_kill := $(sort $(wildcard tests/c/kill_*.c))
+# Programs whose calls can be failed (tests/c/calls_fail.h); under ThreadSanitizer they find nothing that others do not.
+C_LINK_calls := @tests/c/calls_wrapped
+C_TESTS_tsan := $(filter-out tests/c/fault_%,$(C_TESTS))
 
 # $(1) is the variant: its objects, its programs and the list of them.
 define C_VARIANT
@@ -133,7 +136,7 @@ $$(C_OBJECTS_$(1)): build/c/$(1)/%.o: csrc/%.c Makefile
 	@mkdir -p $$(@D)
 	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP -c $$< -o $$@
 $$(C_PROGRAMS_$(1)): build/c/$(1)/%: tests/c/%.c $$(C_OBJECTS_$(1)) Makefile
-	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP $$< $$(C_OBJECTS_$(1)) -o $$@
+	@$$(CC) $$(C_FLAGS) $$(C_FLAGS_$(1)) -MMD -MP $$< $$(C_OBJECTS_$(1)) $$(if $$(filter fault_%,$$*),$$(C_LINK_calls)) -o $$@
 -include $$(wildcard build/c/$(1)/*.d)
 endef
 $(foreach variant,plain sanitize tsan kill,$(eval $(call C_VARIANT,$(variant))))

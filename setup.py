@@ -23,6 +23,15 @@ def sanitizer_flags() -> list[str]:
     return [f"-fsanitize={names}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g"] if names else []
 
 
+def counting() -> bool:
+    """Whether this build is to count which branches are taken (tests/branches), instead of being fast."""
+    return os.environ.get("STREAMSTORE_COVERAGE") == "1"
+
+
+# Without assertions, whose failing branch no test can take; with the kill points, which C tests of these objects name.
+COUNT = ["-O0", "-g", "--coverage", "-U_FORTIFY_SOURCE", "-DNDEBUG", "-DSS_KILLPOINTS", "-DSS_COUNTED", "-w"]
+
+
 def warning_flags(source: str) -> list[str]:
     """Hold the C that people write here to every warning, and what cffi generated to none."""
     if not os.path.relpath(source).startswith("csrc" + os.sep):
@@ -44,6 +53,10 @@ class BuildExtensions(build_ext):
         ext.undef_macros = [*ext.undef_macros, "NDEBUG"]  # asserts are for our own mistakes, and stay on
         ext.extra_compile_args = [*ext.extra_compile_args, *COMPILE, *HARDEN, *sanitizer_flags()]
         ext.extra_link_args = [*ext.extra_link_args, *LINK, *sanitizer_flags()]
+        if counting():
+            ext.sources = [*ext.sources, "tests/c/counts_dump.c"]
+            ext.extra_compile_args += COUNT
+            ext.extra_link_args += ["--coverage"]
         compile_one = self.compiler._compile
 
         def compile_by_owner(obj, source, suffix, arguments, extra, macros):  # type: ignore[no-untyped-def]

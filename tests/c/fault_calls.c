@@ -1,0 +1,499 @@
+/* Every call that the core makes fails in turn, under each thing that a store does: what was acknowledged is there
+ * afterwards where the acknowledgement said, nothing else is, nothing is held that was not held before, and the store
+ * goes on. Under AddressSanitizer nothing is leaked either. tests/faults does the same from Python, with power cuts on
+ * top; here it is cheap enough for every run.
+ *
+ * Arguments: a scenario ("": all), and a number: of the calls every so manieth. With arguments in all four ways. */
+#define _GNU_SOURCE
+#include "calls_fail.h"
+
+#include <sys/wait.h>
+
+#include "proven.h"
+
+#ifdef __SANITIZE_ADDRESS__
+enum { STRIDE = 11 };
+#else
+enum { STRIDE = 4 };
+#endif
+
+/* ---- what is done while calls fail ---- */
+
+static ss_status act_create(void)
+{
+    TRY(open_all(SS_OPEN_CREATE));
+    TRY(put(1));
+    TRY(put(3));
+    return ss_log_sync(log_, 0);
+}
+
+static ss_status act_put(void)
+{
+    TRY(open_all(0));
+    TRY(put(1));
+    TRY(put(60)); /* of more than 16 KiB: by pwrite on a sync log */
+    TRY(put(1));
+    return close_one(&store);
+}
+
+static ss_status act_roll(void)
+{
+    TRY(open_all(0));
+    for (int i = 0; i < 3; i++)
+        TRY(put(80));
+    TRY(ss_log_roll(log_, 0));
+    TRY(put(1));
+    return ss_store_flush(store);
+}
+
+static ss_status act_read(void)
+{
+    uint64_t found, out;
+    ss_record record;
+    ss_read_result result;
+    size_t count;
+    ss_verify_totals totals;
+    ss_segment_info segments[16];
+    ss_live_segment live[16];
+    TRY(open_all(0));
+    TRY(read_through(log_, &found));
+    for (uint32_t n = 0; n < now->attempted; n += 29)
+        if (now->acked[n] && now->positions[n] >= now->trimmed) {
+            TRY(ss_log_get(log_, now->positions[n], 0, buffer, sizeof buffer, &record, &result));
+            CHECK_EQUAL(record.position, now->positions[n]);
+            TRY(ss_log_seek(log_, now->positions[n] + 8, &out));
+            CHECK(out > now->positions[n]);
+            TRY(ss_log_seek_ordinal(log_, record.ordinal, &out));
+            CHECK_EQUAL(out, now->positions[n]);
+            TRY(ss_log_seek_time(log_, record.arrival_us, &out));
+            CHECK(out <= now->positions[n]);
+            TRY(ss_log_epoch_at(log_, out, &found));
+            TRY(ss_log_epoch_after(log_, 0, &out));
+        }
+    TRY(ss_log_segments(log_, segments, 16, &count));
+    TRY(ss_log_live_segments(log_, live, 16, &count));
+    TRY(ss_log_verify(log_, 0, 0, NULL, 0, &count, &totals));
+    CHECK_EQUAL(count, 0);
+    return SS_OK;
+}
+
+static ss_status act_read_only(void)
+{
+    uint64_t found;
+    TRY(open_all(SS_OPEN_READ_ONLY));
+    return read_through(log_, &found);
+}
+
+static ss_status pack_all(uint64_t first, uint64_t last)
+{
+    static uint8_t raw[256 << 10];
+    ss_pack *pack;
+    ss_pack_block blocks[4];
+    size_t count, left = 1;
+    TRY(ss_log_pack_begin(log_, first, last, &pack));
+    ss_status status = ss_log_pack_some(pack, 1, &count);
+    for (count = 1; status == SS_OK && count;) {
+        status = ss_log_pack_next(pack, raw, sizeof raw, blocks, 4, &count);
+        for (size_t i = 0; status == SS_OK && i < count; i++) {
+            ss_pack_stored stored = {.raw = raw + blocks[i].offset,
+                                     .stored = raw + blocks[i].offset,
+                                     .raw_size = blocks[i].size,
+                                     .stored_size = blocks[i].size};
+            status = ss_log_pack_put(pack, &stored);
+        }
+    }
+    while (status == SS_OK && left)
+        status = ss_log_pack_finish(pack, 1, &left);
+    if (status == SS_OK)
+        status = ss_log_pack_commit(pack);
+    ss_log_pack_free(pack);
+    return status;
+}
+
+static ss_status act_pack(void)
+{
+    size_t removed;
+    uint64_t found;
+    TRY(open_all(0));
+    TRY(pack_all(1, 2));
+    TRY(put(1));
+    TRY(ss_log_pack_clean(log_, &removed));
+    return read_through(log_, &found);
+}
+
+static ss_status act_trim(void)
+{
+    uint64_t freed;
+    TRY(open_all(0));
+    now->trimmed = now->fixed;
+    TRY(ss_log_trim(log_, now->fixed, &freed));
+    return put(1);
+}
+
+static ss_status act_close_frame(void)
+{
+    static const uint8_t words[] = "the children are 1 and 2";
+    const ss_entry entry = {.data = words, .data_size = sizeof words, .key_size = -1};
+    ss_appended appended;
+    uint8_t told[64];
+    size_t size;
+    TRY(open_all(0));
+    TRY(put(1));
+    TRY(ss_log_append(log_, &entry, 1, 0, SS_APPEND_CLOSE, NULL, &appended));
+    TRY(ss_log_close_data(log_, told, sizeof told, &size));
+    CHECK_EQUAL(size, sizeof words);
+    return SS_OK;
+}
+
+static ss_status act_terms(void)
+{
+    static const uint8_t words[] = "keys of the second terms";
+    TRY(open_all(0));
+    TRY(put(1));
+    TRY(ss_log_terms_raise(log_, 2, words, sizeof words));
+    terms = 2;
+    TRY(put(1));
+    TRY(put(1));
+    TRY(ss_log_terms_raise(log_, 3, NULL, 0));
+    terms = 3;
+    return put(1);
+}
+
+/* A second handle beside one that is open, as another process would have it. */
+static ss_status act_beside(void)
+{
+    ss_log *theirs;
+    uint64_t found;
+    TRY(log_of(beside, &theirs));
+    TRY(put_to(theirs, 1));
+    TRY(open_all(0));
+    TRY(put(2));
+    TRY(put_to(theirs, 2));
+    TRY(read_through(log_, &found));
+    return put(80);
+}
+
+/* What the other handle left half done: an append that reserved and died. */
+static ss_status act_half_done(void)
+{
+    ss_log *theirs;
+    TRY(log_of(beside, &theirs));
+    TRY(put_to(theirs, 1));
+    atomic_store(&theirs->entry->reserve_end, atomic_load(&theirs->entry->tail) + 64);
+    TRY(open_all(0));
+    return put(2);
+}
+
+/* The other handle's incarnation is poisoned: it is retired, and a new one stands. */
+static ss_status act_poisoned(void)
+{
+    ss_log *theirs;
+    TRY(log_of(beside, &theirs));
+    TRY(put_to(theirs, 1));
+    atomic_store(&beside->control.header->poison, EIO);
+    TRY(open_all(0));
+    return put(2);
+}
+
+/* A sync was in flight when all died: what it covered is written anew. */
+static ss_status act_doubt(void)
+{
+    TRY(open_all(0));
+    return put(2);
+}
+
+static ss_status act_seed(void)
+{
+    ss_store_info info;
+    ss_log_state state;
+    ss_seed seed = {.stream_id = 1, .shard = 0, .durability = (uint32_t)durability};
+    TRY(open_all(0));
+    TRY(ss_log_state_get(log_, &state));
+    ss_store_info_get(store, &info);
+    TRY(close_one(&store));
+    char path[2 * PATH_SIZE];
+    snprintf(path, sizeof path, "%s/control", root);
+    unlink(path);
+    seed.durable = state.tail;
+    TRY(ss_store_seed(root, info.store_id, 1 << 20, &seed, 1));
+    TRY(open_all(0));
+    return put(1);
+}
+
+static ss_status act_waits(void)
+{
+    ss_process processes[4];
+    size_t count;
+    ss_log_state state;
+    TRY(open_all(0));
+    TRY(put(1));
+    TRY(ss_log_state_get(log_, &state));
+    ss_status status = ss_log_wait(log_, state.tail, 300);
+    if (status != SS_TIMEOUT && status != SS_OK)
+        return status;
+    status = ss_store_wait(store, ss_store_watch(store), 300);
+    if (status != SS_TIMEOUT && status != SS_OK)
+        return status;
+    TRY(ss_store_processes(store, processes, 4, &count));
+    ss_store_reserve(store);
+    TRY(ss_log_limit_set(log_, 0));
+    return ss_store_flush(store);
+}
+
+/* ---- the stores it is done to ---- */
+
+static void made_clean(void)
+{
+    CHECK_EQUAL(open_all(SS_OPEN_CREATE), SS_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQUAL(put(30), SS_OK);
+        if (i < 2)
+            CHECK_EQUAL(ss_log_roll(log_, 0), SS_OK);
+        ss_log_state state;
+        CHECK_EQUAL(ss_log_state_get(log_, &state), SS_OK);
+        if (i == 1)
+            now->fixed = state.tail;
+    }
+    CHECK_EQUAL(ss_log_sync(log_, 0), SS_OK);
+}
+
+static void made_in_pieces(void)
+{
+    made_clean();
+    CHECK_EQUAL(close_one(&store), SS_OK);
+}
+
+static void made_packed(void)
+{
+    made_clean();
+    CHECK_EQUAL(pack_all(1, 2), SS_OK);
+    CHECK_EQUAL(close_one(&store), SS_OK);
+}
+
+/* The writer dies with more put than it synced. */
+static void made_dead(void)
+{
+    made_clean();
+    int was = durability;
+    durability = SS_DURABILITY_PROCESS; /* but for its acknowledgements */
+    CHECK_EQUAL(put(20), SS_OK);
+    durability = was;
+    if (was == SS_DURABILITY_SYNC)
+        memset(now->acked + now->attempted - 20, 0, 20);
+}
+
+static void made_in_doubt(void)
+{
+    made_dead();
+    atomic_store(&log_->entry->sync_inflight, atomic_load(&log_->entry->tail));
+}
+
+static void made_without_hints(void)
+{
+    char path[2 * PATH_SIZE];
+    made_dead();
+    snprintf(path, sizeof path, "%s/control", root);
+    CHECK_EQUAL(unlink(path), 0);
+}
+
+static void made_of_nothing(void)
+{
+}
+
+enum { ALONE, BESIDE };
+
+static const struct {
+    const char *name;
+    void (*make)(void);
+    ss_status (*act)(void);
+    int beside;
+} scenarios[] = {
+    {"create", made_of_nothing, act_create, ALONE},
+    {"put", made_in_pieces, act_put, ALONE},
+    {"recover", made_dead, act_put, ALONE},
+    {"roll", made_in_pieces, act_roll, ALONE},
+    {"read", made_in_pieces, act_read, ALONE},
+    {"read-packed", made_packed, act_read, ALONE},
+    {"read-only", made_dead, act_read_only, ALONE},
+    {"read-only-beside", made_in_pieces, act_read_only, BESIDE},
+    {"pack", made_in_pieces, act_pack, ALONE},
+    {"trim", made_packed, act_trim, ALONE},
+    {"close", made_in_pieces, act_close_frame, ALONE},
+    {"terms", made_in_pieces, act_terms, ALONE},
+    {"beside", made_in_pieces, act_beside, BESIDE},
+    {"half-done", made_in_pieces, act_half_done, BESIDE},
+    {"poisoned", made_in_pieces, act_poisoned, BESIDE},
+    {"doubt", made_in_doubt, act_doubt, ALONE},
+    {"no-hints", made_without_hints, act_doubt, ALONE},
+    {"seed", made_in_pieces, act_seed, ALONE},
+    {"waits", made_in_pieces, act_waits, ALONE},
+};
+
+static const struct {
+    enum call_kind kind;
+    int error;
+    int cut;
+} faults[] = {
+    {CALL_OPEN, EMFILE, 0},
+    {CALL_OPEN, EINTR, 0},
+    {CALL_MKDIR, ENOSPC, 0},
+    {CALL_STAT, EIO, 0},
+    {CALL_UNLINK, EIO, 0},
+    {CALL_RENAME, EIO, 0},
+    {CALL_READ, EIO, 0},
+    {CALL_READ, EINTR, 0},
+    {CALL_READ, 0, CALL_SHORT},
+    {CALL_WRITE, ENOSPC, 0},
+    {CALL_WRITE, EINTR, 0},
+    {CALL_WRITE, 0, CALL_SHORT},
+    {CALL_WRITE, 0, CALL_NOTHING},
+    {CALL_ALLOCATE, ENOSPC, 0},
+    {CALL_ALLOCATE, EOPNOTSUPP, 0},
+    {CALL_ALLOCATE, EINTR, 0},
+    {CALL_TRUNCATE, EIO, 0},
+    {CALL_TRUNCATE, EINTR, 0},
+    {CALL_SYNC, EIO, 0},
+    {CALL_SYNC, EINTR, 0},
+    {CALL_SYNC_DIRECTORY, EIO, 0},
+    {CALL_SYNC_DIRECTORY, EINTR, 0},
+    {CALL_SEEK, EINVAL, 0},
+    {CALL_STATFS, EIO, 0},
+    {CALL_MAP, ENOMEM, 0},
+    {CALL_ADVISE, ENOMEM, 0},
+    {CALL_ADVISE, EFAULT, 0},
+    {CALL_ADVISE, EINVAL, 0},
+    {CALL_ADVISE, EINTR, 0},
+    {CALL_SYNC_MAP, EIO, 0},
+    {CALL_SYNC_MAP, EINTR, 0},
+    {CALL_LOCK, ENOLCK, 0},
+    {CALL_LOCK, EINTR, 0},
+    {CALL_LIST, EIO, 0},
+    {CALL_RANDOM, EIO, 0},
+    {CALL_RANDOM, EINTR, 0},
+    {CALL_RANDOM, 0, CALL_SHORT},
+    {CALL_MEMORY, ENOMEM, 0},
+    {CALL_THREAD, EAGAIN, 0},
+    {CALL_SLEEP, EINTR, 0},
+    {CALL_SLEEP, ENOSYS, 0},
+};
+
+/* Nobody may notice: the call is made again, or goes on where it stopped, or was no more than advice. */
+static int harmless(size_t f)
+{
+    int error = faults[f].error;
+    if (faults[f].kind == CALL_LOCK || faults[f].kind == CALL_SLEEP)
+        return 0; /* EINTR ends these waits */
+    return (error == EINTR || error == EINVAL) || faults[f].cut == CALL_SHORT;
+}
+
+/* What stands must be as it was acknowledged, and go on. */
+static void check_store(void)
+{
+    uint64_t found;
+    for (int round = 0; round < 2; round++) {
+        CHECK_EQUAL(open_all(SS_OPEN_CREATE), SS_OK);
+        if (!log_)
+            return;
+        CHECK_EQUAL(read_through(log_, &found), SS_OK);
+        ss_log_state state;
+        CHECK_EQUAL(ss_log_state_get(log_, &state), SS_OK);
+        if (!round && !state.closed)
+            CHECK_EQUAL(put(1), SS_OK);
+        CHECK_EQUAL(close_one(&store), SS_OK);
+    }
+}
+
+static void make_template(size_t s)
+{
+    strcpy(root, template);
+    memset(now, 0, sizeof *now);
+    if (scenarios[s].make == made_of_nothing)
+        return;
+    pid_t child = fork();
+    if (child == 0) {
+        scenarios[s].make();
+        _exit(check_failed != 0);
+    }
+    int status = 0;
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    *before = *now;
+}
+
+/* One trial; returns how many calls were failed. */
+static uint64_t trial(size_t s, size_t f, uint64_t first, int lasting)
+{
+    int failed_before = check_failed;
+    store = beside = NULL;
+    log_ = NULL;
+    terms = 0;
+    *now = *before;
+    snprintf(root, sizeof root, "%s/store", base);
+    if (access(template, F_OK) == 0)
+        CHECK_EQUAL(nftw(template, copy_one, 16, FTW_PHYS), 0);
+    long held = descriptors();
+    if (scenarios[s].beside)
+        CHECK_EQUAL(open_with(0, &beside), SS_OK);
+    calls_fail(faults[f].kind, first, faults[f].error, faults[f].cut, lasting);
+    ss_status status = scenarios[s].act();
+    uint64_t failed = calls_heal();
+    CHECK(status == SS_OK || (failed && !harmless(f)));
+    terms = 0;
+    close_one(&store);
+    close_one(&beside);
+    CHECK_EQUAL(descriptors(), held);
+    check_store();
+    CHECK_EQUAL(descriptors(), held);
+    remove_all(root);
+    if (check_failed > failed_before)
+        printf("FAILED: %s, durability %d, flags %d: %s %s %s, call %" PRIu64 ", status %d\n", scenarios[s].name,
+               durability, backend, call_names[faults[f].kind],
+               faults[f].error ? strerrorname_np(faults[f].error) : "cut short", lasting ? "from then on" : "once",
+               first, status);
+    return failed;
+}
+
+static uint64_t trials;
+
+static void scenario(size_t s, uint64_t stride)
+{
+    *before = (history){0};
+    make_template(s);
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++)
+        for (int lasting = 0; lasting < 2; lasting++) {
+            if (lasting && (faults[f].error == EINTR || faults[f].error == EAGAIN))
+                continue;
+            for (uint64_t first = 1 + f % stride; trial(s, f, first, lasting); first += stride)
+                trials++;
+        }
+    remove_all(template);
+}
+
+int main(int argc, char **argv)
+{
+    const char *only = argc > 1 ? argv[1] : "";
+    uint64_t stride = argc > 2 ? strtoull(argv[2], NULL, 0) : STRIDE;
+    static const struct {
+        int durability, backend;
+    } ways[] = {{SS_DURABILITY_SYNC, 0},
+                {SS_DURABILITY_PROCESS, SS_OPEN_PWRITE},
+                {SS_DURABILITY_SYNC, SS_OPEN_PWRITE},
+                {SS_DURABILITY_PROCESS, 0}};
+    now = mmap(NULL, sizeof *now, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    before = calloc(1, sizeof *before);
+    strcpy(base, access("/dev/shm", W_OK) == 0 ? "/dev/shm/ss-calls-XXXXXX" : "/tmp/ss-calls-XXXXXX");
+    CHECK(mkdtemp(base) != NULL);
+    snprintf(template, sizeof template, "%s/template", base);
+    for (size_t w = 0; w < (argc > 1 ? 4 : 2); w++)
+        for (size_t s = 0; s < sizeof scenarios / sizeof *scenarios; s++) {
+            if (*only && strcmp(only, scenarios[s].name) != 0)
+                continue;
+            durability = ways[w].durability;
+            backend = ways[w].backend;
+            scenario(s, stride);
+        }
+    printf("%" PRIu64 " calls failed\n", trials);
+    remove_all(base);
+    free(before);
+    return check_report();
+}
