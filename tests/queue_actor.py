@@ -192,8 +192,8 @@ class ChildActor:
 class LocalActor:
     """An Actor here, behind the calls of ChildActor."""
 
-    def __init__(self, path: str, over: bool, options: Options) -> None:
-        self.actor = Actor(path, over, options)
+    def __init__(self, path: str, over: bool, options: Options, kind: type[Actor] = Actor) -> None:
+        self.actor = kind(path, over, options)
 
     def ask(self, name: str, *arguments: Any) -> Any:
         return _answer(self.actor, name, arguments)

@@ -1,74 +1,51 @@
-"""The model of the embedded queue, with the Kinesis API at one of its two ends: they are one queue."""
+"""A queue with the Kinesis API at one of its ends does what its model says: it is one queue, whoever works on it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import initialize, rule, run_state_machine_as_test
-from queue_model import RECEIVES_MAX, KeyedQueueModel, QueueModel
-from wire_queue import WireQueue
+from queue_actor import Nursery
+from queue_model import KeyedQueueModel, QueueModel, StreamQueueModel, run
+from wire_actor import WireActor
 
-from streamstore import clock, limits
 from streamstore.kinesis.receiving import Receiving
-from streamstore.queue import engine
-
-WIRE = 1
 
 
-class _OverTheWire:
-    """Handle 1 speaks to the API. What it has received stays in flight when its process ends."""
+class WireModel(QueueModel):
+    """One handle in Python, one over the API, and a process that is killed."""
 
-    @initialize()
-    def begin(self):
-        super().begin()
-        # It stands still but for being moved: a slow machine would bring what is held back a moment before the oracle.
-        began_us = self.real_boot_us()
-        clock.boot_us = lambda: began_us + self.moved_us
-        self.speak()
-
-    def speak(self):
-        store, queue = self.stores[WIRE]
-        self.stores[WIRE] = (store, WireQueue(queue))
-
-    @rule(who=st.integers(0, 1))
-    def reopen(self, who):
-        held = [(put, put.ready_us) for put in self.puts if put.holder == WIRE]
-        super().reopen(who)
-        if who == WIRE:
-            for put, ready_us in held:
-                put.holder, put.ready_us = WIRE, ready_us
-            self.speak()
-
-    @rule(who=st.integers(0, 1))
-    def receive_too_often(self, who):
-        """So that there are dead letters to look at."""
-        for _ in range(RECEIVES_MAX):
-            self.get(who, 3, 0)
+    local = WireActor
+    outlived = True
 
 
-class WireModel(_OverTheWire, QueueModel):
-    """One end in Python, the other over the API."""
-
-
-class KeyedWireModel(_OverTheWire, KeyedQueueModel):
+class KeyedWireModel(KeyedQueueModel):
     """The same with one message of a key in flight."""
 
+    local = WireActor
+    outlived = True
 
-@pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.stress)])
-@pytest.mark.parametrize("model", [WireModel, KeyedWireModel])
-def test_both_ends_are_one_queue(model, examples, monkeypatch):
-    """Puts, receives, acknowledgements, visibility, dead letters, restores, on either side and mixed."""
-    monkeypatch.setattr(limits, "JOURNAL_ROLL_SIZE", 8 * limits.KIB)
-    monkeypatch.setattr(engine, "LOOK_US", 0)
+
+class StreamWireModel(StreamQueueModel):
+    """The same over a stream of others, whose retention wins."""
+
+    local = WireActor
+    outlived = True
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("examples", "steps"), [pytest.param(8, 30), pytest.param(300, 40, marks=pytest.mark.stress, id="long")]
+)
+@pytest.mark.parametrize("model", [WireModel, KeyedWireModel, StreamWireModel])
+def test_both_ends_are_one_queue(model: Any, examples: int, steps: int, nursery: Nursery, monkeypatch: Any) -> None:
+    """Puts, receives, acknowledgements, visibility, dead letters, restores, deaths, on either side and mixed."""
     monkeypatch.setattr(Receiving, "seconds_left", lambda self: 0.0)  # an empty queue says so at once
-    run_state_machine_as_test(
-        model,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=40,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    run(model, nursery, examples, steps, monkeypatch)
