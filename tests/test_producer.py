@@ -15,7 +15,7 @@ import pytest
 
 import streamstore
 from streamstore import errors, native
-from streamstore.producer import Knobs, Producer, RecordWriter, UserRecordFuture
+from streamstore.producer import Producer, RecordWriter, UserRecordFuture
 
 LONG = 60_000  # longer than any test: what happens meanwhile happens for another reason
 
@@ -318,6 +318,9 @@ BAD_PRODUCERS = [
     (lambda stream: Producer(stream, record_ttl=0), errors.InvalidArgumentError, "record_ttl is 100 to"),
     (lambda stream: Producer(stream, record_ttl=1.5), errors.InvalidTypeError, "record_ttl is int, not float"),
     (lambda stream: Producer(stream, aggregation_enabled=1), errors.InvalidTypeError, "aggregation_enabled is bool"),
+    (lambda stream: Producer(stream, metrics_level="all"), errors.InvalidArgumentError, "none or summary or detailed"),
+    (lambda stream: Producer(stream, metrics_level=5), errors.InvalidTypeError, "metrics_level is str, not int"),
+    (lambda stream: Producer(stream, min_connections=5), errors.InvalidTypeError, "connections are made when"),
     (lambda stream: Producer(stream, colection_max_count=5), errors.InvalidTypeError, "'colection_max_count'"),
     (lambda stream: Producer(stream, stream="s"), errors.InvalidArgumentError, "no other stream"),
     (lambda stream: Producer("ftp://host", "s"), errors.InvalidArgumentError, "no endpoint"),
@@ -342,46 +345,6 @@ def test_bad_batches_are_refused(store):
         for batch in (b"bytes", {"a": 1}, [b"no tuple"], [(b"", "k", 1, 2)], [(b"",)]):
             with pytest.raises(errors.InvalidTypeError):
                 producer.put_records(batch)
-
-
-def test_the_knobs_have_the_kpls_defaults():
-    """Names and defaults are those of the KPL's configuration; what it does not have is named in the documentation."""
-    knobs = Knobs()
-    assert (knobs.aggregation_enabled, knobs.aggregation_max_count, knobs.aggregation_max_size) == (
-        True, 4_294_967_295, 51_200,
-    )  # fmt: skip
-    assert (knobs.collection_max_count, knobs.collection_max_size) == (500, 5 << 20)
-    assert (knobs.record_max_buffered_time, knobs.record_ttl) == (100, 30_000)
-    assert (knobs.request_timeout, knobs.connect_timeout, knobs.max_connections) == (6_000, 6_000, 24)
-    assert knobs.fail_if_throttled is False
-
-
-def test_metrics_have_the_kpls_names(store):
-    """Counts add up, per shard too, and a window of seconds shows what happened in it."""
-    stream = store.create_stream("s", shard_count=2)
-    with Producer(stream, record_max_buffered_time=LONG) as producer:
-        for number in range(50):
-            producer.put_record(b"12345", str(number))
-        assert producer.metrics()["UserRecordsReceived"][0].sum == 50
-        assert producer.metrics()["UserRecordsPending"][0].sum == 50
-        producer.flush()
-        for found in (producer.metrics(), producer.metrics(seconds=60)):
-            total, *shards = found["UserRecordsPut"]
-            assert (total.dimension, total.sum) == ("", 50)
-            assert sum(each.sum for each in shards) == 50
-            assert {each.dimension for each in shards} == {shard.id for shard in stream.shards()}
-            assert found["UserRecordsDataPut"][0].sum == 250
-            assert found["KinesisRecordsPut"][0].sum == 2
-            assert found["KinesisRecordsDataPut"][0].sum > 250
-            assert found["UserRecordsPerKinesisRecord"][0].mean == 25
-            assert found["RetriesPerRecord"][0].sum == 0
-            assert found["BufferingTime"][0].samples == 50
-            assert {"RequestTime", "KinesisRecordsPerPutRecordsRequest", "UserRecordsPerPutRecordsRequest"} <= set(
-                found
-            )
-        for bad in (0, 61, 1.5):
-            with pytest.raises(errors.InvalidArgumentError, match="seconds"):
-                producer.metrics(seconds=bad)
 
 
 def test_a_forked_child_makes_its_own(store):

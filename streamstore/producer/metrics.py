@@ -29,13 +29,26 @@ class Statistic(NamedTuple):
 _Cells = dict[tuple[str, str], list[float]]
 
 
-class Metrics:
-    """Cells of (count, sum, min, max), one set a second for the last minute and one for all time. Any thread."""
+# What the KPL's level "summary" has; "detailed" has all, "none" nothing.
+_SUMMARY = frozenset({"UserRecordsPut", "KinesisRecordsPut", "ErrorsByCode", "AllErrors", "BufferingTime"})
 
-    def __init__(self) -> None:
+
+class Metrics:
+    """Cells of (count, sum, min, max), one set a second for the last minute and one for all time. Any thread.
+
+    Only what the KPL's `level` names is counted, and per shard only where `granularity` is "shard".
+    """
+
+    def __init__(self, level: str = "detailed", granularity: str = "shard") -> None:
+        self._level = level
+        self.per_shard = granularity == "shard"
         self._lock = threading.Lock()
         self._all: _Cells = {}
         self._seconds: deque[tuple[int, _Cells]] = deque(maxlen=WINDOW_MAX_S + 1)
+
+    def counts(self, name: str) -> bool:
+        """Is that metric one of the level's?"""
+        return self._level == "detailed" or (self._level == "summary" and name in _SUMMARY)
 
     def add(
         self,
@@ -48,6 +61,8 @@ class Metrics:
         high: float | None = None,
     ) -> None:
         """Count `count` values that make `sum_`; `low` and `high` where they are not all alike."""
+        if not self.counts(name):
+            return
         mean = sum_ / count if count else 0.0
         values = (count, sum_, mean if low is None else low, mean if high is None else high)
         second = int(time.monotonic())

@@ -19,7 +19,7 @@ from streamstore import (
 from streamstore.producer.embedded import EmbeddedTarget
 from streamstore.producer.future import UserRecordFuture
 from streamstore.producer.inbox import Inbox
-from streamstore.producer.knobs import Knobs
+from streamstore.producer.knobs import Knobs, knobs_of
 from streamstore.producer.metrics import WINDOW_MAX_S, Metrics, Statistic
 from streamstore.producer.parcel import Target
 from streamstore.producer.sender import Sender
@@ -47,12 +47,7 @@ class Producer:
         client_options: dict[str, Any] | None = None,
         **knobs: Any,
     ) -> None:
-        try:
-            self.knobs = Knobs(**knobs)
-        except TypeError as error:
-            if isinstance(error, InvalidTypeError):
-                raise
-            raise InvalidTypeError(str(error).replace("Knobs.__init__()", "Producer()")) from None
+        self.knobs = knobs_of(knobs)
         self._target = _target(target, stream, self.knobs, client_options)
         try:
             shards = self._target.look()
@@ -65,7 +60,7 @@ class Producer:
             self._target.close()
             raise
         self._size_max = min(shards.record_size_max, limits.RECORD_SIZE_MAX)
-        self._metrics = Metrics()
+        self._metrics = Metrics(self.knobs.metrics_level, self.knobs.metrics_granularity)
         bounds = (self.knobs.max_outstanding_records, self.knobs.max_outstanding_bytes)
         self._inbox = inbox = Inbox(UserRecordFuture, *bounds, self._size_max)
         self._put = inbox.intake.put
@@ -195,7 +190,8 @@ class Producer:
         """The KPL's metrics by their names; of the last `seconds` (1 to 60), or of the producer's life.
 
         Each has a Statistic with dimension "", and where it applies one a shard or one an error code. Times are in
-        milliseconds. UserRecordsReceived and UserRecordsPending are always of now.
+        milliseconds. UserRecordsReceived and UserRecordsPending are always of now. What metrics_level and
+        metrics_granularity leave out is not there.
         """
         if seconds is not None and (type(seconds) is not int or not 1 <= seconds <= WINDOW_MAX_S):
             raise InvalidArgumentError(f"seconds is an int from 1 to {WINDOW_MAX_S}, or None, not {seconds!r}")
@@ -204,7 +200,8 @@ class Producer:
             ("UserRecordsReceived", self._inbox.intake.received),
             ("UserRecordsPending", self.outstanding_records),
         ):
-            found[name] = [Statistic(name, "", 1, value, value, value)]
+            if self._metrics.counts(name):
+                found[name] = [Statistic(name, "", 1, value, value, value)]
         return found
 
 

@@ -29,7 +29,10 @@ _ARN = re.compile(r"arn:[^:]*:kinesis:")
 
 
 def connect(endpoint_url: str, knobs: Knobs, options: dict[str, Any]) -> Any:
-    """A boto3 client for an endpoint, with the timeouts and connections that the knobs say. Needs the extra boto3."""
+    """A boto3 client for an endpoint, with the timeouts and connections that the knobs say. Needs the extra boto3.
+
+    What a `config` among the options says holds over the knobs.
+    """
     try:
         import boto3
         from botocore.config import Config
@@ -41,7 +44,8 @@ def connect(endpoint_url: str, knobs: Knobs, options: dict[str, Any]) -> Any:
         max_pool_connections=knobs.max_connections,
         retries={"total_max_attempts": 1},  # every try is the producer's, and told
     )
-    return boto3.client("kinesis", endpoint_url=endpoint_url, config=config, **options)
+    config = config.merge(options.get("config") or Config())
+    return boto3.client("kinesis", **{**options, "endpoint_url": endpoint_url, "config": config})
 
 
 class ServiceTarget:

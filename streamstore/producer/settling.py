@@ -46,7 +46,7 @@ class Settling:
             size += own
             retries += tries
             waited_for += listeners or ()
-            for dimension in ("", answer.shard_id):
+            for dimension in ("", answer.shard_id) if self._metrics.per_shard else ("",):
                 add("UserRecordsPut", len(parcel.items), dimension=dimension)
                 add("UserRecordsDataPut", own, dimension=dimension)
                 add("KinesisRecordsPut", 1, dimension=dimension)
