@@ -18,8 +18,10 @@ COUNTED_MIN = 64 << 10
 """Answers of less are not counted: they may stay in memory, and are no more than the connections there may be."""
 UNREAD_MAX = 48 << 20
 """What may be on its way to all clients together before anybody waits."""
-MADE_AT_ONCE = 2
-"""Making one takes several times its size."""
+MADE_AT_ONCE, LARGE_MADE_AT_ONCE = 8, 2
+"""Making one takes several times its size: few at a time where those before were larger than `LARGE`."""
+LARGE = 1 << 20
+FADING = 0.98
 STANDSTILL_S, WHOLE_S = 1.0, 5.0
 """How long a client may take nothing, and how long it may take over all, while others wait."""
 PAUSE_S = 0.02
@@ -64,18 +66,23 @@ class Unread:
         self._clock = clock
         self._given: dict[str, _Given] = {}
         self._descriptors = Descriptors()
-        self._makers = asyncio.Semaphore(MADE_AT_ONCE)
+        self._makers = asyncio.Semaphore(MADE_AT_ONCE), asyncio.Semaphore(LARGE_MADE_AT_ONCE)
+        self._expected = float(UNREAD_MAX)  # the size of the largest of late; carefully at first
         self._most = 0  # what was unread when it was last looked, and what was given since
 
     async def make(self, answer: Callable[[], Awaitable[_T]]) -> _T:
         """A large answer, once there is room for it."""
-        async with self._makers:
-            while self._most > UNREAD_MAX and self.look() > UNREAD_MAX:
-                await asyncio.sleep(PAUSE_S)
-            return await answer()
+        async with self._makers[0]:
+            if self._expected <= LARGE and self._most <= UNREAD_MAX:
+                return await answer()
+            async with self._makers[1]:
+                while self._most > UNREAD_MAX and self.look() > UNREAD_MAX:
+                    await asyncio.sleep(PAUSE_S)
+                return await answer()
 
     def give(self, peer: str, size: int) -> None:
         """Note an answer that the library is about to be given."""
+        self._expected = max(size, self._expected * FADING)
         if size < COUNTED_MIN:
             return
         given = self._given.get(peer)

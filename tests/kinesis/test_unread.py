@@ -92,7 +92,7 @@ def test_who_asks_for_more_waits_for_room(peers, monkeypatch):
 
     async def answer():
         under_way.append(1)
-        assert len(under_way) <= unread.MADE_AT_ONCE
+        assert len(under_way) <= unread.LARGE_MADE_AT_ONCE
         await asyncio.sleep(0.001)
         under_way.pop()
         return "made"
@@ -106,6 +106,34 @@ def test_who_asks_for_more_waits_for_room(peers, monkeypatch):
         assert not under_way
         peers["a:1"].bytes = 1
         assert await asyncio.gather(*asked) == ["made"] * 10
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_few_are_made_at_a_time_where_they_were_large_of_late(peers):
+    """And at first; a few hundred small ones later, as many as ever."""
+    under_way, most = [], []
+
+    async def answer():
+        under_way.append(1)
+        most.append(len(under_way))
+        await asyncio.sleep(0.001)
+        under_way.pop()
+
+    async def main():
+        answers = Unread()
+        small = [1000] * 250
+        for sizes, expected in (
+            ([], unread.LARGE_MADE_AT_ONCE),  # of which nothing is known yet
+            (small, unread.MADE_AT_ONCE),
+            ([10 << 20], unread.LARGE_MADE_AT_ONCE),
+            (small, unread.MADE_AT_ONCE),
+        ):
+            for size in sizes:
+                answers.give("a:1", size)
+            most.clear()
+            await asyncio.gather(*(answers.make(answer) for _ in range(30)))
+            assert max(most) == expected
 
     asyncio.run(asyncio.wait_for(main(), 30))
 
