@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import json
 import random
 import resource
@@ -226,15 +227,17 @@ def main() -> None:
     parser.add_argument("--figures", action="store_true", help="leave them in build/proof/requests.json")
     options = parser.parse_args()
     run, left, begun = Run(options.seed), options.requests, time.monotonic()
-    while left > 0:
-        with tempfile.TemporaryDirectory() as directory:
-            run.round(Path(directory), min(left, ROUND))
-        left -= ROUND
+    with contextlib.suppress(KeyboardInterrupt):  # its figures are those of what it came to
+        while left > 0:
+            with tempfile.TemporaryDirectory() as directory:
+                run.round(Path(directory), min(left, ROUND))
+            left -= ROUND
+    asked = sum(run.statuses.values())
     for status, count in run.statuses.most_common():
         print(f"{count:9} {status}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{options.requests} requests, seed {options.seed}: {len(run.failures)} of 5xx, {len(run.bypasses)} bypasses, "
+        f"{asked} requests, seed {options.seed}: {len(run.failures)} of 5xx, {len(run.bypasses)} bypasses, "
         f"peak {peak:.0f} MiB"
     )
     if options.figures:
@@ -243,7 +246,7 @@ def main() -> None:
         took = time.monotonic() - begun
         statuses = sum(count for status, count in run.statuses.items() if status.startswith("200"))
         note = f"{len(run.failures)} of 5xx, {len(run.bypasses)} past the gate, {statuses} answered with 200"
-        Figures("requests", str(options.seed), options.requests, 0, 0, 0, 0, 0, took, note).write(tempfile.gettempdir())
+        Figures("requests", str(options.seed), asked, 0, 0, 0, 0, 0, took, note).write(tempfile.gettempdir())
     for line in (run.failures + run.bypasses)[:20]:
         print(line)
     sys.exit(1 if run.failures or run.bypasses else 0)
