@@ -16,13 +16,13 @@ from fake_endpoint import FakeEndpoint
 import streamstore
 from streamstore.bench import compare, result
 from streamstore.bench.load import LoadPlan, Tally, run_load
-from streamstore.bench.load.fan_out import read_message
 from streamstore.bench.load.outcome import label_of, results_of
 from streamstore.bench.load.signing import Credentials, Signer
 from streamstore.bench.load.subject import subject_of
 from streamstore.bench.load.table import table
 from streamstore.bench.load.tally import Timeline
 from streamstore.bench.load.web_page import page
+from streamstore.cli.bench import live_text
 from streamstore.errors import InvalidArgumentError
 from streamstore.kinesis import eventstream
 
@@ -185,14 +185,15 @@ def test_event_streams_are_read() -> None:
         return read
 
     read = reader(packed)
-    assert [read_message(read), read_message(read), read_message(read)] == [("A", b"one"), ("B", b"two"), None]
+    found = [eventstream.read_message(read) for _ in range(3)]
+    assert found == [("A", b"one"), ("B", b"two"), None]
     for at in range(len(first)):
         damaged = bytearray(packed)
         damaged[at] ^= 1
         with pytest.raises(ValueError, match="an event stream"):
-            read_message(reader(bytes(damaged)))
+            eventstream.read_message(reader(bytes(damaged)))
     with pytest.raises(ValueError, match="in the middle"):
-        read_message(reader(packed[:20]))
+        eventstream.read_message(reader(packed[:20]))
 
 
 def timeline(slow_us: int = 900) -> Timeline:
@@ -235,16 +236,31 @@ def test_results_fit_the_schema(tmp_path: Path) -> None:
 
 
 def test_the_table_fits_80_columns() -> None:
-    """Whatever subjects are called; what went wrong stands below."""
-    run = made_run(
-        ("ours", timeline()), ("https://kinesis.eu-central-1.amazonaws.com/orders.v2-of-all", timeline(5_000_000))
-    )
-    text = table(run)
-    assert max(map(len, text.splitlines()[1:-1])) <= 98
-    assert "...s.eu-central-1.amazonaws.com/orders.v2-of-all" not in text
-    assert "ours: 3 failed operations" in text
-    assert re.search(r"ours \[process\] +200 /s", text)
-    assert "5 s" in text
+    """Whatever subjects are called: a long label stands above its figures. What went wrong stands below."""
+    long = "https://kinesis.eu-central-1.amazonaws.com/orders.v2-of-all"
+    run = made_run(("ours", timeline()), (long, timeline(5_000_000)), (long + "/more" * 9, timeline(999_999_999)))
+    lines = table(run).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert f"{long} [process]" in lines
+    assert re.search(r"^ +200 /s .* 5 s +5 s$", lines[lines.index(f"{long} [process]") + 1])
+    assert any(line.startswith("...") and line.endswith("/more/more [process]") for line in lines)
+    assert "ours: 3 failed operations" in lines
+    assert any(re.search(r"^ours \[process\] +200 /s", line) for line in lines)
+    assert table(made_run(("ours", timeline()))).splitlines()[2].lstrip().startswith("rate")
+
+
+@pytest.mark.parametrize("label", ["ours", "https://kinesis.eu-central-1.amazonaws.com/orders.v2-of-all-customers"])
+def test_the_live_line_fits_80_columns(label: str) -> None:
+    """While it warms up, while it runs, and however large its figures are: a long label gives way to them."""
+    plan = LoadPlan(rate=200, duration=86_400, warmup=2)
+    seen = Timeline()
+    seen.at(86_000).done(0.0, 0.0, 59.123, 123_456_789_000, 200)
+    said = [live_text(label, plan, at, each) for at, each in ((1.0, Timeline()), (5.0, Timeline()), (86_001, seen))]
+    assert max(map(len, said)) < 80
+    assert said[0].endswith(": warming up, 1 s")
+    assert said[1].endswith(": 3 of 86400 s")
+    assert said[2].endswith(": 85999 of 86400 s, 123,456,789,000 records, p50 59.1 s, p99 59.1 s")
+    assert all(line.startswith(("ours:", "...", "https")) for line in said)
 
 
 class _Checker(HTMLParser):

@@ -151,6 +151,12 @@ def test_units_for_people() -> None:
         "5.0 TiB",
     ]
     assert [duration_text(each) for each in (2e-6, 0.0123, 1.5, 125)] == ["2 us", "12.3 ms", "1.5 s", "2 min 5 s"]
+    assert [duration_text(each) for each in (7199, 7200, 172_799, 172_800)] == [
+        "119 min 59 s",
+        "2 h 0 min",
+        "47 h 59 min",
+        "2 d 0 h",
+    ]
     assert iso_us(1_431_864_000_000_001) == "2015-05-17T12:00:00.000001Z"
     assert iso_us(1 << 62).endswith(" us")
     assert printable("ok ö") == "ok ö"

@@ -17,7 +17,7 @@ from streamstore.bench.load import WORKLOADS, LoadPlan, run_load
 from streamstore.bench.load.calibrate import calibrate
 from streamstore.bench.load.outcome import label_of, results_of
 from streamstore.bench.load.subject import Subject, subject_of
-from streamstore.bench.load.table import table
+from streamstore.bench.load.table import shortened, table
 from streamstore.bench.load.tally import Timeline
 from streamstore.bench.load.web_page import page
 from streamstore.bench.report import quantity
@@ -173,16 +173,8 @@ class _Live:
         if not self._shown or (not self._terminal and now - self._said < 2):
             return
         self._said = now
-        measured = seconds - self._plan.warmup
-        if measured < 0:
-            line = f"{self._label}: warming up, {max(0.0, seconds):.0f} s"
-        else:
-            last = timeline.seconds.get(max(timeline.seconds, default=0))
-            line = f"{self._label}: {measured:.0f} of {self._plan.duration:g} s"
-            if last is not None and last.latency_us.count:
-                p50, p99 = (quantity(last.latency_us.percentile(share) / 1e6, "s") for share in (50, 99))
-                line += f", {timeline.total().records:,} records, p50 {p50}, p99 {p99}"
-        sys.stderr.write(f"\r{line[:79]}\033[K" if self._terminal else f"{line}\n")
+        line = live_text(self._label, self._plan, seconds, timeline)
+        sys.stderr.write(f"\r{line}\033[K" if self._terminal else f"{line}\n")
         sys.stderr.flush()
 
     def end(self) -> None:
@@ -190,6 +182,20 @@ class _Live:
         if self._shown and self._terminal:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
+
+
+def live_text(label: str, plan: LoadPlan, seconds: float, timeline: Timeline) -> str:
+    """Where a run of load stands, in at most 79 characters; a long label gives way to the figures."""
+    measured = seconds - plan.warmup
+    if measured < 0:
+        text = f": warming up, {max(0.0, seconds):.0f} s"
+    else:
+        text = f": {measured:.0f} of {plan.duration:g} s"
+        last = timeline.seconds.get(max(timeline.seconds, default=0))
+        if last is not None and last.latency_us.count:
+            p50, p99 = (quantity(last.latency_us.percentile(share) / 1e6, "s") for share in (50, 99))
+            text += f", {timeline.total().records:,} records, p50 {p50}, p99 {p99}"
+    return (shortened(label, 79 - len(text)) + text)[:79]
 
 
 @bench.command("compare")

@@ -102,12 +102,17 @@ def size_text(size: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration with three digits that matter."""
+    """A duration with three digits that matter, or two units."""
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} us"
     if seconds < 1:
         return f"{seconds * 1e3:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if hours < 2:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def note(line: str) -> None:

@@ -13,6 +13,9 @@ from streamstore.targets.target import Item, Target
 BATCH_RECORDS_MAX = 500
 BATCH_SIZE_MAX = 5 << 20
 KEY_OF_NONE = "-"
+# An access key id and its secret, and a region, where none are set up: emulators take any.
+MADE_UP_KEYS = ("local", "local")
+REGION_DEFAULT = "us-east-1"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _REFUSED_LATER = {"ProvisionedThroughputExceededException", "InternalFailure", "KMSThrottlingException"}
@@ -30,9 +33,10 @@ def make_client(endpoint_url: str | None = None, region: str | None = None, **op
         raise InvalidArgumentError("a Kinesis endpoint needs boto3: pip install 'streamstore-kinesis[boto3]'") from None
     session = boto3.session.Session()
     if endpoint_url is not None and session.get_credentials() is None:
-        options = {"aws_access_key_id": "local", "aws_secret_access_key": "local", **options}
+        key_id, secret = MADE_UP_KEYS
+        options = {"aws_access_key_id": key_id, "aws_secret_access_key": secret, **options}
     if region is None and session.region_name is None:
-        region = "us-east-1"
+        region = REGION_DEFAULT
     config = Config(retries={"max_attempts": 10, "mode": "standard"}, max_pool_connections=64)
     return session.client("kinesis", endpoint_url=endpoint_url, region_name=region, config=config, **options)
 

@@ -15,10 +15,11 @@ from streamstore.bench.load.kinesis_client import CallError, KinesisClient
 from streamstore.bench.load.signing import Credentials
 from streamstore.bench.load.subject import Read, share_of
 from streamstore.errors import InvalidArgumentError, StorageError
+from streamstore.targets.addresses import split_endpoint
+from streamstore.targets.endpoint import MADE_UP_KEYS, REGION_DEFAULT
 
 _ACTIVE_WITHIN_S = 60.0
 _POLL_S = 0.01
-_LOCAL = Credentials("local", "local")
 
 
 class Endpoint:
@@ -26,12 +27,12 @@ class Endpoint:
 
     def __init__(self, address: str, region: str | None) -> None:
         self.address = address
-        self._region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
+        self._region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION_DEFAULT
         if address.startswith("kinesis:"):
             self._url = f"https://kinesis.{self._region}.amazonaws.com"
             self.stream = address.removeprefix("kinesis:")
         else:
-            self._url, _, self.stream = address.rpartition("/")
+            self._url, self.stream = split_endpoint(address)
         if not self.stream or not urlsplit(self._url).netloc:
             raise InvalidArgumentError(f"{address!r} names no stream: http://HOST:PORT/STREAM is wanted")
         self._credentials = _credentials(needed=address.startswith("kinesis:"))
@@ -88,7 +89,7 @@ def _credentials(*, needed: bool) -> Credentials:
     if key_id and secret:
         return Credentials(key_id, secret, os.environ.get("AWS_SESSION_TOKEN") or None)
     if not needed:
-        return _LOCAL
+        return Credentials(*MADE_UP_KEYS)
     try:
         import boto3
     except ImportError:

@@ -8,21 +8,18 @@ import itertools
 import json
 import os
 import queue
-import struct
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from http.client import HTTPException, HTTPResponse
-from typing import Any
 
 from streamstore.bench.load.kinesis_client import CallError, KinesisClient
 from streamstore.bench.load.subject import Read
 from streamstore.errors import StorageError
+from streamstore.kinesis.eventstream import read_message
 
 _WAIT_S = 0.2
 _ACTIVE_WITHIN_S = 60.0
-_PRELUDE = struct.Struct(">III")
 _numbers = itertools.count()
 
 
@@ -115,37 +112,3 @@ class Subscriptions:
             connection.close()
         with contextlib.suppress(CallError, OSError, HTTPException):
             self._client.call("DeregisterStreamConsumer", {"ConsumerARN": self._consumer_arn})
-
-
-def read_message(read: Callable[[int], bytes]) -> tuple[str, bytes] | None:
-    """One message of an event stream as (type, payload); None at its end. Raises ValueError for a broken one."""
-    prelude = read(_PRELUDE.size)
-    if not prelude:
-        return None
-    if len(prelude) < _PRELUDE.size:
-        raise ValueError("an event stream ended in the middle of a message")
-    size, header_size, check = _PRELUDE.unpack(prelude)
-    if zlib.crc32(prelude[:8]) != check or not header_size + 16 <= size <= 32 << 20:
-        raise ValueError("an event stream has a damaged prelude")
-    rest = read(size - _PRELUDE.size)
-    if len(rest) < size - _PRELUDE.size:
-        raise ValueError("an event stream ended in the middle of a message")
-    if zlib.crc32(rest[:-4], zlib.crc32(prelude)) != int.from_bytes(rest[-4:], "big"):
-        raise ValueError("an event stream has a damaged message")
-    headers = _headers(rest[:header_size])
-    kind = headers.get(":event-type") or headers.get(":exception-type") or headers.get(":error-code") or ""
-    return kind, rest[header_size:-4]
-
-
-def _headers(packed: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    at = 0
-    while at < len(packed):
-        name_end = at + 1 + packed[at]
-        name = packed[at + 1 : name_end].decode()
-        if packed[name_end] != 7:
-            raise ValueError(f"a header of type {packed[name_end]}, which no event has")
-        size = int.from_bytes(packed[name_end + 1 : name_end + 3], "big")
-        at = name_end + 3 + size
-        found[name] = packed[name_end + 3 : at].decode()
-    return found

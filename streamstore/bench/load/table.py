@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from streamstore.bench.load.outcome import METRICS
 from streamstore.bench.report import quantity
 from streamstore.bench.result import Result, Run
+
+WIDTH = 80
+COLUMNS = ("rate", "p50", "p90", "p99", "p99.9", "max")
+GAP = "  "
 
 
 def subjects_of(run: Run) -> dict[tuple[str, str], dict[str, Result]]:
@@ -27,22 +32,35 @@ def table(run: Run) -> str:
     for workload in dict.fromkeys(group for group, _ in subjects_of(run)):
         rows = {label: rows for (group, label), rows in subjects_of(run).items() if group == workload}
         note = next(iter(rows.values()))["rate"].note
-        lines += [note, "", *_columns(rows), "", *_troubles(rows)]
-    lines.append(f"p50 ... from the planned moment on, so that waiting counts; [durability]; {_machine(run)}")
+        lines += [*_wrapped(note), "", *_columns(rows), "", *_troubles(rows)]
+    lines += _wrapped(f"p50 ... from the planned moment on, so that waiting counts; [durability]; {_machine(run)}")
     return "\n".join(lines)
 
 
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ")
+
+
 def _columns(rows: Mapping[str, Mapping[str, Result]]) -> list[str]:
-    cells: list[tuple[str, ...]] = [("", "rate", "p50", "p90", "p99", "p99.9", "max")]
+    """The figures in columns, each line behind its label, or below it where that is too long to stand before them."""
+    labels: list[str] = [""]
+    cells: list[tuple[str, ...]] = [COLUMNS]
     for label, metrics in rows.items():
         side = metrics["rate"].ours
         assert side is not None
-        times = [_shown(metrics[name]) for name in METRICS[1:]]
         curve = metrics["p99"].ours
         most = curve.extra.get("p100") if curve is not None else None
-        cells.append((_short(f"{label} [{side.durability}]", 30), _shown(metrics["rate"]), *times, _time(most)))
-    widths = [max(len(row[column]) for row in cells) for column in range(7)]
-    return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in cells]
+        labels.append(shortened(f"{label} [{side.durability}]", WIDTH))
+        cells.append((*(_shown(metrics[name]) for name in METRICS), _time(most)))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    room = WIDTH - sum(width + len(GAP) for width in widths)
+    room = min(room, max([len(label) for label in labels if len(label) <= room], default=0))
+    lines = []
+    for label, row in zip(labels, cells, strict=True):
+        above = len(label) > room
+        lines += [label] if above else []
+        lines.append(GAP.join([("" if above else label).ljust(room), *map(str.rjust, row, widths)]).rstrip())
+    return lines
 
 
 def _shown(result: Result) -> str:
@@ -53,8 +71,9 @@ def _time(seconds: float | None) -> str:
     return "-" if seconds is None else quantity(seconds, "s")
 
 
-def _short(text: str, width: int) -> str:
-    return text if len(text) <= width else "..." + text[3 - width :]
+def shortened(text: str, width: int) -> str:
+    """A text in so many characters, at least 4: the end of it says more than the beginning."""
+    return text if len(text) <= width else "..." + text[3 - max(width, 4) :]
 
 
 def _troubles(rows: Mapping[str, Mapping[str, Result]]) -> list[str]:
@@ -70,7 +89,7 @@ def _troubles(rows: Mapping[str, Mapping[str, Result]]) -> list[str]:
         if side.extra.get("lag ms"):
             said.append(f"readers at most {quantity(side.extra['lag ms'] / 1000, 's')} behind")
         if said:
-            found.append(f"{label}: {', '.join(said)}")
+            found += _wrapped(f"{label}: {', '.join(said)}")
     return [*found, ""] if found else []
 
 

@@ -60,7 +60,7 @@ def status_text(playing: Replay, elapsed: float) -> str:
     rate = playing.records / max(elapsed, 0.001)
     text = f"{moment}  {playing.records:,} records  {rate:,.0f}/s  {speed_text(playing.speed)}"
     if playing.timing.count:
-        text += f"  late p99 {playing.timing.percentile(99) / 1000:.2f} ms"
+        text += f"  late p99 {duration_text(playing.timing.percentile(99) / 1e6)}"
     return text[:79]
 
 
