@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+from producing import Resharder, check_order, check_places, places_of, put_under_resharding
 
 import streamstore
 from streamstore import errors, native
@@ -208,30 +209,16 @@ def test_a_future_can_be_waited_for_in_every_way(store):
 def test_resharding_loses_and_doubles_nothing(store):
     """Under splits and merges all the time each user record is stored once, in its own shard, in order of its key."""
     stream = store.create_stream("s", shard_count=2)
-    stop = threading.Event()
-
-    def reshard():
-        while not stop.is_set():
-            stream.update_shard_count(5)
-            stream.update_shard_count(2)
-
-    thread = threading.Thread(target=reshard)
-    with Producer(stream, record_max_buffered_time=2, aggregation_max_size=400, preserve_order=True) as producer:
-        thread.start()
-        futures = []
-        for number in range(6_000):
-            futures.append(producer.put_record(b"%d" % number, f"key-{number % 20}"))
-            if number % 50 == 0:
-                time.sleep(0.002)
-        stop.set()
-        thread.join()
+    with (
+        Producer(stream, record_max_buffered_time=2, aggregation_max_size=400, preserve_order=True) as producer,
+        Resharder(stream, 5) as resharder,
+    ):
+        futures = put_under_resharding(producer, resharder, 6_000, keys=20)
     results = [future.result() for future in futures]
     records = list(stream.read(deaggregate="strict"))
     assert len(records) == 6_000
-    by_place = {(each.sequence_number, each.sub_sequence_number): each.data for each in records}
-    assert [by_place[each[1:3]] for each in results] == [b"%d" % number for number in range(6_000)]
-    for key in range(20):
-        assert [int(each.data) for each in records if each.partition_key == f"key-{key}"] == list(range(key, 6_000, 20))
+    check_places(futures, places_of(records))
+    check_order(records, keys=20)
     moved = [attempt for each in results for attempt in each.attempts if attempt.error_code]
     assert {attempt.error_code for attempt in moved} <= {"ShardClosedError"}
     assert len({each.shard_id for each in results}) > 4

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 import pytest
 from boto_clients import no_retries
+from producing import Resharder, check_order, check_places, places_of, put_under_resharding
 
 import streamstore
 from streamstore import errors
@@ -20,22 +20,14 @@ def make(kinesis, store, shards=2, **mode):
     return store.stream("s")
 
 
-def found(stream, rule):
-    """Every user record by where it stands."""
-    return {
-        (each.shard_id, each.sequence_number, each.sub_sequence_number): each.data
-        for each in stream.read(deaggregate=rule)
-    }
-
-
 def test_each_future_says_where_its_record_stands(kinesis, store):
     """Through either door a reader finds each record where its future says, in aggregates of its own shard."""
     stream = make(kinesis, store, 4)
     with Producer(kinesis, "s", record_max_buffered_time=60_000) as producer:
         futures = [producer.put_record(b"%d" % number, f"key-{number % 17}") for number in range(3_000)]
         producer.flush(timeout=60)
-    places = found(stream, "strict")
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(3_000)]
+    places = places_of(stream.read(deaggregate="strict"))
+    check_places(futures, places)
     assert len(places) == 3_000 > 50 * sum(shard.record_count for shard in stream.shards())
 
 
@@ -131,8 +123,8 @@ def test_a_split_that_nobody_told_of(kinesis, store):
         futures += [producer.put_record(b"%d" % number, f"key-{number}") for number in range(500, 1_000)]
     strict = list(stream.read(deaggregate="strict"))
     assert sorted(int(record.data) for record in strict) == list(range(1_000))
-    places = found(stream, "strict")
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(1_000)]
+    places = places_of(stream.read(deaggregate="strict"))
+    check_places(futures, places)
     wrong = [future for future in futures if future.attempts[0].error_code == "Wrong Shard"]
     # Those were stored twice: once where no reader by the KCL's rule sees them. They are counted.
     everything = list(stream.read(deaggregate=True))
@@ -146,31 +138,14 @@ def test_resharding_all_the_time(store):
     client = store.boto3_client(config=no_retries())
     client.create_stream(StreamName="s", ShardCount=2)
     stream = store.stream("s")
-    stop = threading.Event()
-
-    def reshard():
-        while not stop.is_set():
-            stream.update_shard_count(4)
-            stream.update_shard_count(2)
-
-    thread = threading.Thread(target=reshard)
     knobs = {"record_max_buffered_time": 2, "aggregation_max_size": 300, "preserve_order": True, "max_connections": 3}
-    with Producer(client, "s", **knobs) as producer:
-        thread.start()
-        futures = []
-        for number in range(3_000):
-            futures.append(producer.put_record(b"%d" % number, f"key-{number % 12}"))
-            if number % 50 == 0:
-                time.sleep(0.003)
-        stop.set()
-        thread.join()
+    with Producer(client, "s", **knobs) as producer, Resharder(stream, 4) as resharder:
+        futures = put_under_resharding(producer, resharder, 3_000, keys=12)
     records = list(stream.read(deaggregate="strict"))
     assert len(records) == 3_000
-    places = {(each.shard_id, each.sequence_number, each.sub_sequence_number): each.data for each in records}
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(3_000)]
-    for key in range(12):
-        own = [int(each.data) for each in records if each.partition_key == f"key-{key}"]
-        assert own == list(range(key, 3_000, 12))
+    check_places(futures, places_of(records))
+    check_order(records, keys=12)
+    assert len({future.result().shard_id for future in futures}) > 4
 
 
 class Cut:
@@ -219,8 +194,8 @@ def test_a_bad_network_loses_nothing(store, aggregated):
             if number % 40 == 0:
                 time.sleep(0.003)
         producer.flush(timeout=90)
-    places = found(stream, "strict")
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(1_500)]
+    places = places_of(stream.read(deaggregate="strict"))
+    check_places(futures, places)
     doubled = len(places) - 1_500
     lost = [each for future in futures for each in future.attempts if each.error_code == "ConnectionError"]
     assert doubled <= len(lost)
@@ -294,8 +269,8 @@ def test_server_restarts(store):
             producer.flush(timeout=60)
         finally:
             server.stop()
-    places = found(store.stream("s"), "strict")
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(603)]
+    places = places_of(store.stream("s").read(deaggregate="strict"))
+    check_places(futures, places)
     again = [future for future in futures if len(future.attempts) > 1]
     assert len(places) - 603 <= len(again) > 0
 

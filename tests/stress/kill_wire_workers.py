@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import collections
 import http.client
 import json
 import os
@@ -100,6 +99,8 @@ def work_in_python(path: Path, seed: int, notes: int) -> None:
 class Driver(kill_workers.Driver):
     """Beside producers and workers, the parent of a server, which is killed like any worker."""
 
+    acked_once = False  # over HTTP acknowledging again is no failure, so the first one counts
+
     def __init__(self, options: argparse.Namespace) -> None:
         super().__init__(options)
         with socket.socket() as free:
@@ -154,39 +155,6 @@ class Driver(kill_workers.Driver):
             raise proof.Failure("nobody acknowledged anything over HTTP")
         return f"{done}, {self.server_kills} kills of the server, {share} acknowledgements over HTTP"
 
-    def read_notes(self) -> tuple[set[int], dict[int, list[int]], dict[int, int]]:
-        """As noted; acknowledging again over HTTP is no failure, so the first one counts."""
-        put: set[int] = set()
-        received: dict[int, list[int]] = collections.defaultdict(list)
-        acked: dict[int, int] = {}
-        for file in self.notes.iterdir():
-            for line in file.read_text().splitlines():
-                kind, *rest = line.split()
-                numbers = list(map(int, rest))
-                if kind == "P":
-                    put.update(range(*numbers))
-                elif kind == "R":
-                    received[numbers[0]].append(numbers[1])
-                else:
-                    acked[numbers[0]] = min(numbers[1], acked.get(numbers[0], numbers[1]))
-        return put, received, acked
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--messages", type=int, default=50_000)
-    parser.add_argument("--processes", type=int, default=4)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--server-kills", type=int, default=10)
-    parser.add_argument("--durability", default="sync")
-    parser.add_argument("--seed", type=int, default=1)
-    try:
-        print(Driver(parser.parse_args()).run())
-    except proof.Failure as failure:
-        print(f"FAILED: {failure}")
-        sys.exit(1)
-
 
 if __name__ == "__main__":
-    main()
+    kill_workers.main(Driver, messages=50_000, kills=100, server_kills=10)

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from producing import check_places, places_of
 
 import streamstore
 from streamstore.producer import Producer
@@ -81,8 +82,7 @@ def test_every_future_tells_the_truth(tmp_path, ordered):
     process.stdout.close()
     with streamstore.open(path) as store:
         records = list(store.stream("s").read(deaggregate="strict"))
-    places = {(each.shard_id, each.sequence_number, each.sub_sequence_number): each.data for each in records}
-    assert [places[future.result()[:3]] for future in futures] == [b"%d" % number for number in range(len(futures))]
+    check_places(futures, places_of(records))
     failed = [each.error_code for future in futures for each in future.attempts if each.error_code]
     unanswered = [code for code in failed if code not in ("Wrong Shard", "EndpointConnectionError")]
     print(f"{len(futures)} user records, {len(failed)} tries failed, {len(records) - len(futures)} copies too many")
