@@ -108,7 +108,7 @@ proof: ## All suites of docs/reliability.md, and its table from their figures; h
 model-queue: $(VENV)/.built $(VENV)/.extra-test ## Queues against plain lists: two handles and a process that is killed, for an hour
 	@$(BIN)/python -X dev -m pytest -m stress tests/test_queue_model.py tests/kinesis/test_one_queue.py $(ARGS)
 
-interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, KCL, AWS CLI, async-kinesis
+interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, KCL, KPL, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
 
 bench: $(VENV)/.built $(VENV)/.extra-bench $(VENV)/.rivals ## Time it against its rivals on this machine

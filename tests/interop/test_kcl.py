@@ -24,15 +24,15 @@ RECORDS = 400
 
 
 @contextlib.contextmanager
-def dynamodb():
-    """The URL of a DynamoDB that holds the leases."""
-    program = python_place("moto", "moto[server,dynamodb]") / "moto_server"
+def moto(*options):
+    """The URL of a moto server, which is a DynamoDB that holds leases, and an STS."""
+    program = python_place("moto", "moto[server,dynamodb,sts]") / "moto_server"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with subprocess.Popen(
-        [str(program), "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as moto:
+        [str(program), "-p", str(port), *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             until = time.monotonic() + 120
             while time.monotonic() < until:
@@ -41,7 +41,7 @@ def dynamodb():
                 time.sleep(0.1)
             yield f"http://127.0.0.1:{port}"
         finally:
-            moto.kill()
+            process.kill()
 
 
 class Consumer:
@@ -112,7 +112,7 @@ def reshard(kinesis):
 @pytest.mark.parametrize("mode", ["polling", "fanout"])
 def test_the_kcl_reads_every_record_and_parents_before_children(tmp_path, mode):
     """By GetRecords and by SubscribeToShard: four shards, one is split and two are merged while it reads."""
-    with dynamodb() as leases, streamstore.serve_in_thread(tmp_path / "store") as server:
+    with moto() as leases, streamstore.serve_in_thread(tmp_path / "store") as server:
         kinesis = boto3.client(
             "kinesis",
             endpoint_url=server.url,
