@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import socket
+import subprocess
 import time
 
 import pytest
@@ -128,3 +131,24 @@ def test_who_verifies_signatures_looks_at_each_request_elsewhere(tmp_path):
     with streamstore.serve_in_thread(tmp_path / "d", credentials=str(path)) as running:
         assert entrance(running) is None
         assert ask(running, body()) == 400
+
+
+def test_over_http2_with_prior_knowledge(server, tmp_path):
+    """By curl; every answer has ids of its own."""
+    curl = shutil.which("curl")
+    if curl is None or "HTTP2" not in subprocess.run([curl, "-V"], capture_output=True, text=True, check=False).stdout:
+        pytest.skip("there is no curl that speaks HTTP/2")
+    command = [curl, "-sS", "--max-time", "30", "--http2-prior-knowledge", "-D", str(tmp_path / "heads"), "-d", body()]
+    for name, value in HEADERS.items():
+        command += ["-H", f"{name}: {value}"]
+    command += ["-w", "%{http_version} %{http_code}\n", "-o", "/dev/null"]
+    heads = []
+    for _ in range(3):  # a connection each: some curls fail where they use one again
+        said = subprocess.run([*command, server.url], capture_output=True, text=True, check=True).stdout
+        assert said.split() == ["2", "200"]
+        heads.append((tmp_path / "heads").read_text().lower())
+    assert entrance(server).taken == 2
+    ids = {line.strip() for head in heads for line in head.splitlines() if line.startswith("x-amzn-requestid: ")}
+    assert len(ids) == 3
+    assert all(re.fullmatch(r"x-amzn-requestid: [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", each) for each in ids)
+    assert all("x-amz-id-2: " in head and "content-type: application/x-amz-json-1.1" in head for head in heads)
