@@ -224,6 +224,25 @@ def test_children_are_read_after_their_parents(store):
         assert sorted(take(consumer, 2)) == [b"c", b"d"]
 
 
+def test_children_of_an_empty_parent_are_read_at_once(tmp_path):
+    """A stream is split before anything is put, and later cleared and split again: nothing of the parents can ever be
+    handed out, nor committed. A consumer that commits what it was given waited for ever.
+    """
+    with streamstore.open(tmp_path / "s") as store:
+        stream = store.create_stream("clicks")
+        stream.split_shard(stream.shards()[0].id)
+        stream.put_record(b"a", "key", explicit_hash_key=0)
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 1, timeout=0) == [b"a"]
+            consumer.commit()
+        stream.put_record(b"b", "key", explicit_hash_key=0)
+        stream.clear()
+        stream.split_shard(stream.shards()[1].id)
+        stream.put_record(b"c", "key", explicit_hash_key=0)
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 1, timeout=0) == [b"c"]
+
+
 def test_wrong_use_has_its_own_error(store):
     """Names, starts, and use after close."""
     stream = store.create_stream("clicks")

@@ -257,15 +257,27 @@ class Consumer:
         if info is None or info.id != self._stream.info.id:
             raise StreamNotFoundError(f"the stream {self._stream.name!r} was deleted")
         lineage = info.lineage
-        done = set()
+        done: set[int] = set()
         for index in lineage.indexes():
             closed = lineage[index].closed
-            place = None if closed is None else self._committed(group, index)
-            if closed is not None and place is not None and place.ordinal >= closed.records:
+            look = done.issuperset(lineage.living_parents(index))
+            if closed is not None and self._is_spent(group, index, closed.records, look):
                 done.add(index)
         return [
             index for index in lineage.indexes() if index not in done and done.issuperset(lineage.living_parents(index))
         ]
+
+    def _is_spent(self, group: Group, shard: int, records: int, look: bool) -> bool:
+        """Whether a closed shard of so many records has none left to hand out. Without `look` only commits count: no log
+        is opened for that.
+        """
+        place = self._committed(group, shard)
+        if place is None and look and records:
+            place = self._first(shard)
+        if not records or (place is not None and place.ordinal >= records):
+            return True
+        # Nobody can commit what was cleared, or what retention took.
+        return look and self._stream.log(shard).state().start_record_count >= records
 
     def _follow(self, group: Group, mine: list[int]) -> None:
         """Read what is held from where it was committed; what is not held any more is not read on."""
