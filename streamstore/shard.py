@@ -265,15 +265,14 @@ class Shard:
             )
             error.shard_id, error.next_position = self.id, self._position(Place(start, place.epoch))
         elif isinstance(error, CorruptRangeError):
-            epoch = max(log.epoch_at(begin + 8), place.epoch)
-            epoch_after = max(log.epoch_at(end), epoch)
+            epoch, epoch_after = log.epochs_around(begin, end)
             first = native.sequence_number(epoch, begin, self.index)
             last = native.sequence_number(epoch_after, max(begin, end - 8), self.index)
             error = CorruptRangeError(
                 f"{self.id}: bytes {begin} to {end} are damaged, records {first} to {last}; read on from .next_position"
             )
             error.shard_id, error.first, error.last, error.begin, error.end = self.id, first, last, begin, end
-            error.next_position = self._position(Place(end, epoch_after))
+            error.next_position = self._position(Place(end, max(log.epoch_at(end), place.epoch)))
         return error
 
     def get(self, sequence_number: str) -> Record:

@@ -90,6 +90,31 @@ def test_a_missing_segment(place):
     assert found[1]["end"] > found[1]["begin"] >= found[0]["end"]
 
 
+def test_what_is_lost_is_named_by_its_numbers(place):
+    """Segments are gone, the newest too: which epoch they were of nothing says any more, and the numbers that were told
+    as lost were of the epoch before, so that the lost ones lay outside. They lie within, and those of all others not.
+    """
+    with streamstore.open(place) as store:
+        stream = store.stream("clicks")
+        stream.put_records([(b"newer", f"key-{n}") for n in range(20)])
+        shard = stream.shards()[0]
+        found = [record for record in stream.read() if record.shard_id == shard.id]
+        records = [(record.position, int(record.sequence_number)) for record in found]
+    for path in (segments(place)[1], segments(place)[-1]):
+        path.unlink()
+    told = [each for each in streamstore.verify(place).damage if each["shard_id"] == shard.id and each["end"]]
+    assert told
+    for each in told:
+        lost = [number for position, number in records if each["begin"] <= position < each["end"]]
+        low, high = int(each["first_sequence_number"]), int(each["last_sequence_number"])
+        assert lost
+        assert [number for _, number in records if low <= number <= high] == lost
+    with streamstore.open(place) as store, pytest.raises(errors.CorruptRangeError) as raised:
+        list(store.stream("clicks").read())
+    assert int(raised.value.first or 0) <= min(number for p, number in records if p >= raised.value.begin)
+    assert int(raised.value.last or 0) >= max(number for p, number in records if p < raised.value.end)
+
+
 def test_a_damaged_index_is_told_and_hits_no_record(place):
     """Reading goes on without it."""
     path = segments(place)[0]

@@ -12,9 +12,9 @@ from contextlib import suppress
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from streamstore import errors, native
+from streamstore import native
 from streamstore.backup import layout
-from streamstore.limits import READ_CHUNK_RECORDS, READ_CHUNK_SIZE
+from streamstore.limits import READ_CHUNK_SIZE
 from streamstore.values import LogState, Segment
 
 Damage = dict[str, Any]
@@ -70,6 +70,7 @@ def missing(files: LogFiles, state: LogState, live: list[Segment]) -> Iterator[D
     if state.start >= first:
         return
     index = files.log.shard_index
+    before, after = files.log.epochs_around(state.start, first)
     yield finding(
         "missing",
         files.name,
@@ -78,8 +79,8 @@ def missing(files: LogFiles, state: LogState, live: list[Segment]) -> Iterator[D
         begin=state.start,
         end=first,
         bytes=first - state.start,
-        first_sequence_number=native.sequence_number(0, state.start, index),
-        last_sequence_number=native.sequence_number(live[0].epoch if live else state.epoch, first - 8, index),
+        first_sequence_number=native.sequence_number(before, state.start, index),
+        last_sequence_number=native.sequence_number(after, first - 8, index),
         message="no segment holds this range",
     )
 
@@ -104,7 +105,7 @@ def _read_ahead(path: str) -> None:
 def _describe(files: LogFiles, part: Part, damage: dict[str, int]) -> Damage:
     """One damaged range: bytes, file, and the lowest and highest sequence number that may be lost in it."""
     after = damage["next_ordinal"] - 1 if damage["next_ordinal"] else part.records_until
-    before_epoch, after_epoch = _epochs(files.log, part, damage)
+    before_epoch, after_epoch = files.log.epochs_around(damage["begin"], damage["end"])
     index, ordinal = files.log.shard_index, damage["segment_ordinal"]
     return finding(
         "frames" if ordinal else "missing",
@@ -121,20 +122,6 @@ def _describe(files: LogFiles, part: Part, damage: dict[str, int]) -> Damage:
         records_before=damage["first_ordinal"],
         records_lost=None if after is None else max(after - damage["first_ordinal"], 0),
     )
-
-
-def _epochs(log: native.Log, part: Part, damage: dict[str, int]) -> tuple[int, int]:
-    """The epochs of the records next to the damage, so that no number outside of it lies between first and last."""
-    before = after = part.epoch
-    try:
-        begin = log.seek(max(damage["begin"] - READ_CHUNK_SIZE, part.begin))
-        records = log.read(begin, damage["begin"], READ_CHUNK_RECORDS, READ_CHUNK_SIZE)[0]
-        before = records[-1].epoch if records else before
-        records = log.read(damage["end"], 0, 1, READ_CHUNK_SIZE)[0] if damage["end"] < part.end else []
-        after = records[0].epoch if records else after
-    except errors.StreamStoreError:
-        pass  # more damage close by, or no key for what stands there: the segment's own epoch bounds it too
-    return before, max(before, after)
 
 
 def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[Damage]:

@@ -268,8 +268,8 @@ class Consumer:
         ]
 
     def _is_spent(self, group: Group, shard: int, records: int, look: bool) -> bool:
-        """Whether a closed shard of so many records has none left to hand out. Without `look` only commits count: no log
-        is opened for that.
+        """Whether a closed shard of so many records has none left to hand out. Without `look` only commits count, for
+        which no log is opened.
         """
         place = self._committed(group, shard)
         if place is None and look and records:

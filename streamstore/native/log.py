@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from streamstore import errors, limits
+from streamstore import clock, errors, limits
 from streamstore._core import ffi, lib
 from streamstore._hot import Record
 from streamstore._hot import append as append_event
@@ -230,6 +231,38 @@ class Log:
     def epoch_after(self, epoch: int) -> int:
         """Where the first frame under an epoch above `epoch` stands; the tail where there is none."""
         return self._seek(lib.ss_log_epoch_after, epoch)
+
+    def epochs_around(self, begin: int, end: int) -> tuple[int, int]:
+        """The epochs of the records next to a range of which nothing holds: a number that was lost in it lies between
+        (first, begin) and (second, end), and that of no other record does. Needs no key.
+        """
+        before, held = self._last_epoch(begin), self.held()
+        with suppress(errors.StreamStoreError):  # a key that is not here, a file of elsewhere: it says nothing then
+            if behind := Log.fetch(self, end, 0, 1, limits.READ_CHUNK_SIZE)[0]:
+                return before, behind[0].epoch
+            if end < held.tail:
+                return before, max(before, self.epoch_at(end + 8))
+        # What was last may have been under any epoch that there was so far: they are taken from the clock, unless it
+        # goes back.
+        now_us = clock.now_us()
+        return before, max(before, held.epoch, now_us if now_us < limits.EPOCH_CLOCK_END_US else 0)
+
+    def _last_epoch(self, end: int) -> int:
+        """The epoch of the last record before `end` that holds."""
+        epoch = 0
+        with suppress(errors.StreamStoreError):
+            position = Log.seek(self, max(end - limits.READ_CHUNK_SIZE, self.held().start))
+            while position < end:
+                found, following, _, _, status, _, damage_end, _ = Log.fetch(
+                    self, position, end, limits.READ_CHUNK_RECORDS, limits.READ_CHUNK_SIZE
+                )
+                epoch = found[-1].epoch if found else epoch
+                following = damage_end if status else following
+                if following <= position:
+                    break
+                position = following
+            return epoch or self.epoch_at(end)
+        return epoch
 
     def _seek(self, function: Callable[..., int], value: int) -> int:
         out = ffi.new("uint64_t *")

@@ -144,7 +144,7 @@ def _others(name: str) -> list[Callable[[Actor], None]]:
     """What else may happen to a stream, and to the one queue there is."""
     others: list[Callable[[Actor], None]] = [
         keeping.expire,
-        lambda actor: keeping.limit(actor, name),
+        lambda actor: keeping.limit(actor, name, 800_000),  # more than the largest put there is
         lambda actor: consuming.consume(actor, name, 5),
         lambda actor: consuming.commit(actor, name),
         lambda actor: consuming.reset(actor, name),

@@ -1,8 +1,8 @@
 """`python -m rot [--cases N]`: spoils one file of a store, and holds what is read, verified and repaired against it.
 
-A read gives the original bytes or raises; nothing is missing in silence; verify finds something wherever something is
-lost, and nothing it does not know is returned; after repair verify is content, and what is read is a part of what was
-there. Where two files changed places that counts as one fault.
+A read gives the original bytes or raises; nothing is missing in silence; verify names exactly what is lost, by bytes
+and by sequence numbers (`oracle`), and nothing it does not know is returned; after repair verify is content, and what
+is read is a part of what was there. Where two files changed places that counts as one fault.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pathlib import Path
 import figures
 
 import streamstore
-from rot.damaging import Rows, make, rows, spoil
+from rot.damaging import RING, STREAMS, Rows, make, rows, spoil
+from rot.oracle import Broken, Oracle, numbers_of
 
 
 class Wrong(Exception):
@@ -34,14 +35,17 @@ def part_of(found: Rows, all_rows: Rows) -> None:
         raise Wrong(f"wrong data: {list(strange.items())[:2]!r:.300}")
 
 
-def case(origin: Path, older: Path, all_rows: Rows, path: Path, chance: random.Random) -> tuple[str, bool]:
+def case(oracle: Oracle, older: Path, all_rows: Rows, path: Path, chance: random.Random) -> tuple[str, bool]:
     """One fault; returns what it was and whether a read noticed."""
-    shutil.copytree(origin, path)
+    shutil.copytree(oracle.root, path)
     done = spoil(path, older, chance)
     try:
-        damage = streamstore.verify(path).damage
+        damage = streamstore.verify(path, key_ring=RING).damage
+        oracle.hold(path, damage)
     except streamstore.StreamStoreError as error:
-        damage = [{"kind": "refused", "message": str(error)}]
+        raise Wrong(f"{done}: verify refuses: {error!r:.300}") from error
+    except Broken as error:
+        raise Wrong(f"{done}: {error!s:.1500}") from error
     noticed = False
     try:
         found = rows(path)
@@ -50,10 +54,14 @@ def case(origin: Path, older: Path, all_rows: Rows, path: Path, chance: random.R
             raise Wrong(
                 f"{done}: {len(all_rows) - len(found)} records are missing in silence; verify: {damage[:1]!r:.300}"
             )
-    except streamstore.StreamStoreError:
+    except streamstore.StreamStoreError as error:
         noticed = True
         if not damage:
             raise Wrong(f"{done}: a read raised, and verify had found nothing") from None
+        try:
+            oracle.hold_error(error)
+        except Broken as broken:
+            raise Wrong(f"{done}: a read raised {error!r:.300}: {broken!s:.1200}") from None
     try:
         part_of(rows(path, "skip"), all_rows)
     except streamstore.StreamStoreError:
@@ -82,10 +90,11 @@ def main() -> int:
     begun, cases, noticed, records, wrong = time.monotonic(), 0, 0, 0, list[str]()
     try:
         all_rows = make(base / "origin", base / "older")
+        oracle = Oracle(base / "origin", numbers_of(base / "origin", STREAMS, key_ring=RING))
         while cases < options.cases and (options.going_on or not wrong):
             chance = random.Random(options.seed + cases)
             try:
-                noticed += case(base / "origin", base / "older", all_rows, base / "store", chance)[1]
+                noticed += case(oracle, base / "older", all_rows, base / "store", chance)[1]
             except Wrong as error:
                 wrong.append(f"seed {options.seed + cases}: {error}")
             finally:

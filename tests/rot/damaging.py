@@ -13,38 +13,61 @@ from streamstore.compaction import Compactor
 SECTOR = 512
 KINDS = ("bit", "byte", "zeros", "older", "misdirected", "short", "missing", "longer", "swapped")
 Rows = dict[str, tuple[bytes, str]]
-"""By sequence number: data and key."""
+"""By stream and sequence number: data and key."""
+
+
+RING = streamstore.CallableKeyRing(lambda key, context: key[::-1], lambda box, context: box[::-1], "reversed")
+STREAMS = ("s", "sealed")
 
 
 def make(path: Path, older: Path) -> Rows:
-    """A closed store: a compacted segment, sealed ones with an index, one that was written to, children of a split.
+    """A closed store: compacted segments, sealed ones with an index, some that were written to, children of a split; a
+    second stream that is encrypted, and a queue.
 
-    `older` is a copy from the middle of its life. Returns what is in it.
+    `older` is a copy from the middle of its life. Returns what is in its streams.
     """
-    with streamstore.open(path, maintenance=False) as store:
-        stream = store.create_stream("s", 1, segment_size=128 * 1024)
-        for part in range(4):
-            for n in range(12):
-                stream.put_record(b"%d/%d " % (part, n) + b"some text that repeats " * (n * 3), f"key-{n % 5}")
-            stream.log(0).roll()
-            if part == 1:
-                Compactor(rate=0).compact(stream.log(0), now_us=1 << 60, after_us=0, size_max=1 << 20)
-                store.flush()
-                shutil.copytree(path, older)
-        stream.split_shard(stream.shards()[0].id)
-        stream.put_records([(b"after %d" % n, f"key-{n}") for n in range(10)])
-    with streamstore.open(path, maintenance=False) as store:
-        store.stream("s").put_record(b"last", "key-0")
+    with streamstore.open(path, maintenance=False, key_ring=RING) as store:
+        for name in STREAMS:
+            stream = store.create_stream(name, 1, segment_size=128 * 1024)
+            if name == "sealed":
+                stream.start_encryption()
+            for part in range(4):
+                for n in range(12):
+                    stream.put_record(b"%d/%d " % (part, n) + b"some text that repeats " * (n * 3), f"key-{n % 5}")
+                stream.log(0).roll()
+                if part == 1:
+                    _compact(stream)
+                    store.flush()
+                    shutil.copytree(path, older, dirs_exist_ok=True)
+            stream.split_shard(stream.shards()[0].id)
+            stream.put_records([(b"after %d" % n, f"key-{n}") for n in range(10)])
+        queue = store.queue("q", codec="bytes")
+        queue.put_many([b"message %d" % n for n in range(10)])
+        queue.ack_many(queue.get_many(4))
+    with streamstore.open(path, maintenance=False, key_ring=RING) as store:
+        for name in STREAMS:
+            store.stream(name).put_record(b"last", "key-0")
     return rows(path)
 
 
+def _compact(stream: streamstore.Stream) -> None:
+    log = stream.log(0)
+    sealer = stream.sealer(log)
+    Compactor(rate=0).compact(log, now_us=1 << 60, after_us=0, size_max=1 << 20, sealer=sealer)
+
+
 def rows(path: Path, on_corruption: str = "raise") -> Rows:
-    """All that is read."""
-    with streamstore.open(path, create=False, maintenance=False) as store:
-        return {
-            record.sequence_number: (record.data, record.partition_key or "")
-            for record in store.stream("s").read(on_corruption=on_corruption)
-        }
+    """All that is read of the streams. What raises for damage names the stream in the second of its arguments."""
+    found: Rows = {}
+    with streamstore.open(path, create=False, maintenance=False, key_ring=RING) as store:
+        for name in STREAMS:
+            try:
+                for record in store.stream(name).read(on_corruption=on_corruption):
+                    found[f"{name} {record.sequence_number}"] = (record.data, record.partition_key or "")
+            except streamstore.CorruptRangeError as error:
+                error.args = (*error.args, name)
+                raise
+    return found
 
 
 def spoil(path: Path, older: Path, chance: random.Random) -> str:
