@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
-import shutil
-import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,9 +15,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import msgpack
-import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from compiling import shared_library
 
 # Statuses, and what scripts speak of: as in csrc/status.h and tests/c/fake_core.c.
 OK, FULL, CORRUPT, TRIMMED, SHARD_CLOSED, POISONED, CLOSED = 0, 5, 7, 8, 9, 11, 14
@@ -72,13 +67,7 @@ ERRORS = {"argument": ArgumentError, "type": ArgumentTypeError, "too_large": Too
 
 def build(directory: Path) -> ctypes.CDLL:
     """Compile fake_core.c and load it. Skips the test where there is no C compiler."""
-    compiler = os.environ.get("CC", "cc").split()[0]
-    if shutil.which(compiler) is None:
-        pytest.skip("no C compiler on this machine")
-    library = directory / "libfake_core.so"
-    flags = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-pthread", f"-I{ROOT / 'csrc'}"]
-    subprocess.run([compiler, *flags, str(ROOT / "tests/c/fake_core.c"), "-o", str(library)], check=True)
-    core = ctypes.CDLL(str(library))
+    core = ctypes.CDLL(str(shared_library("fake_core.c", directory / "libfake_core.so")))
     address, number, signed = ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int
     for name, result, arguments in (
         ("log_new", address, []),

@@ -35,13 +35,16 @@ def skip_without(prefix: list[str]) -> None:
         pytest.skip(f"{' '.join(prefix)} needs root, and a kernel that lets it")
 
 
-def program(name: str, *arguments: Any, before: list[str] | None = None, **options: Any) -> subprocess.Popen[str]:
-    """Start a program of this directory; `before` goes in front of its command line."""
+def program(
+    name: str, *arguments: Any, before: list[str] | None = None, more: dict[str, str] | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start a program of this directory; `before` goes in front of its command line, `more` into its environment."""
     command = [sys.executable, "-X", "dev", "-W", "error", str(HERE / name), *map(str, arguments)]
     options.setdefault("stdout", subprocess.PIPE)
     options.setdefault("stderr", subprocess.STDOUT)
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen([*(before or []), *command], text=True, env={**os.environ, "PYTHONPATH": path}, **options)
+    environment = {**os.environ, "PYTHONPATH": path, **(more or {})}
+    return subprocess.Popen([*(before or []), *command], text=True, env=environment, **options)
 
 
 def output(process: subprocess.Popen[str], timeout: float = 100) -> str:

@@ -6,15 +6,21 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import output, program, run
+from compiling import shared_library
+from running import output, program
 
-# Every sleep looks around after half a second: what ends well below it was woken.
-AT_ONCE_S = 0.2
-TURNS = 3
+# A sleep here lasts at least eight minutes if nobody ends it (tests/c/long_sleeps.c): what ends within one was woken.
+WOKEN_WITHIN_S = 60
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which sleeps are long."""
+    library = shared_library("long_sleeps.c", tmp_path_factory.mktemp("long_sleeps") / "long_sleeps.so")
+    return {"LD_PRELOAD": " ".join(filter(None, [os.environ.get("LD_PRELOAD"), str(library)]))}
 
 
 @pytest.fixture
@@ -28,43 +34,40 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store"
 
 
-def nearly_always(measure: Callable[[], float]) -> None:
-    """All but one of a few turns end at once: one may meet a busy machine."""
-    taken = sorted(measure() for _ in range(TURNS))
-    print(taken)
-    assert taken[-2] < AT_ONCE_S
-
-
-def interrupt(path: Path, kind: str) -> float:
-    """Seconds from SIGINT to KeyboardInterrupt."""
-    process = program("wait_for.py", path, kind)
+def waiting(path: Path, kind: str, longer: dict[str, str], *options: str) -> subprocess.Popen[str]:
+    """A program that waits, and is asleep by now."""
+    process = program("wait_for.py", path, kind, *options, more=longer)
     assert process.stdout
     assert process.stdout.readline() == "waiting\n"
+    while "S" not in Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]:
+        time.sleep(0.01)
     time.sleep(0.25)
-    began = time.monotonic()
+    return process
+
+
+def interrupt(path: Path, kind: str, longer: dict[str, str]) -> str:
+    """What ends a wait that is sent SIGINT."""
+    process = waiting(path, kind, longer)
     process.send_signal(signal.SIGINT)
-    how, when = output(process, 20).splitlines()[-1].split()  # asyncio's debug mode may have told of a slow step before
-    assert how == "KeyboardInterrupt"
-    return float(when) - began
+    return output(process, WOKEN_WITHIN_S).splitlines()[-1]  # asyncio's debug mode may have told of a slow step before
 
 
-def close(path: Path, kind: str) -> float:
-    """Seconds from close() in another thread to the end of the wait."""
-    _, how, when, began = run("wait_for.py", path, kind, "--close", timeout=20).split()
-    assert how == "ClosedError"
-    return float(when) - float(began)
+def close(path: Path, kind: str, longer: dict[str, str]) -> str:
+    """What ends a wait whose store another thread closes."""
+    process = waiting(path, kind, longer, "--close")
+    return output(process, WOKEN_WITHIN_S).splitlines()[-1]
 
 
 @pytest.mark.parametrize("kind", ["one-shard", "many-shards", "merge", "timeout", "aio"])
-def test_ctrl_c_ends_a_follower(path: Path, kind: str) -> None:
+def test_ctrl_c_ends_a_follower(path: Path, longer: dict[str, str], kind: str) -> None:
     """KeyboardInterrupt at once, whatever it waits on."""
-    nearly_always(lambda: interrupt(path, kind))
+    assert interrupt(path, kind, longer) == "KeyboardInterrupt"
 
 
 @pytest.mark.parametrize("kind", ["one-shard", "many-shards", "merge", "timeout"])
-def test_close_from_another_thread_ends_a_follower(path: Path, kind: str) -> None:
+def test_close_from_another_thread_ends_a_follower(path: Path, longer: dict[str, str], kind: str) -> None:
     """ClosedError at once, whatever it waits on."""
-    nearly_always(lambda: close(path, kind))
+    assert close(path, kind, longer) == "ClosedError"
 
 
 def stopped_with_the_lock(path: Path) -> subprocess.Popen[str]:
@@ -88,12 +91,21 @@ def stopped_with_the_lock(path: Path) -> subprocess.Popen[str]:
     return pytest.fail("never stopped it with the lock in its hand")
 
 
-@pytest.mark.parametrize("end", [interrupt, close], ids=["ctrl-c", "close"])
-def test_a_put_behind_a_stopped_process_can_be_ended(path: Path, end: Callable[[Path, str], float]) -> None:
+def test_ctrl_c_ends_a_put_behind_a_stopped_process(path: Path, longer: dict[str, str]) -> None:
     """It waits, for the holder lives; and ends at once when it is told to."""
     holder = stopped_with_the_lock(path)
     try:
-        nearly_always(lambda: end(path, "put"))
+        assert interrupt(path, "put", longer) == "KeyboardInterrupt"
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_close_ends_a_put_behind_a_stopped_process(path: Path) -> None:
+    """At the next look at whether the holder lives, a tenth of a second later."""
+    holder = stopped_with_the_lock(path)
+    try:
+        assert close(path, "put", {}) == "ClosedError"
     finally:
         holder.kill()
         holder.communicate()

@@ -1,7 +1,4 @@
-"""A program that waits in one of the ways there are, until a signal or a close ends it; then it prints when that was.
-
-Times are of the monotonic clock, which all processes share.
-"""
+"""A program that waits in one of the ways there are, until a signal or a close ends it; then it prints which."""
 
 from __future__ import annotations
 
@@ -46,38 +43,34 @@ def put_large_on(path: str) -> None:
         stream.put_record(LARGE, "k")
 
 
-def close_after(store: Any, told: list[float]) -> None:
+def close_after(store: Any) -> None:
     """Close the store from another thread."""
     time.sleep(0.3)
-    told.append(time.monotonic())
     store.close()
 
 
-def timed(work: Callable[..., None], *arguments: Any) -> str:
-    """Run until it ends; say how, and when."""
+def end_of(work: Callable[..., None], *arguments: Any) -> str:
+    """Run until it ends; say how."""
     try:
         work(*arguments)
-        how = "ended"
+        return "ended"
     except (KeyboardInterrupt, streamstore.ClosedError) as error:
-        how = type(error).__name__
-    return f"{how} {time.monotonic()}"
+        return type(error).__name__
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory")
     parser.add_argument("kind", choices=(*KINDS, "put-large"))
-    parser.add_argument("--close", action="store_true", help="close it from another thread, and time that")
+    parser.add_argument("--close", action="store_true", help="close it from another thread")
     options = parser.parse_args()
     if options.kind == "put-large":
         put_large_on(options.directory)
     store = streamstore.open(options.directory, create=False)
-    told: list[float] = []
     if options.close:
-        threading.Thread(target=close_after, args=(store, told)).start()
+        threading.Thread(target=close_after, args=(store,)).start()
     print("waiting", flush=True)
-    said = timed(wait, store, options.directory, options.kind)
-    print(said, *told, flush=True)
+    print(end_of(wait, store, options.directory, options.kind), flush=True)
     os._exit(0)
 
 
