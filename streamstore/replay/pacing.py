@@ -113,11 +113,6 @@ class Pace:
             elif now < moment_us:
                 self._changed.wait((moment_us - now) / self._speed / 1_000_000)
 
-    def wake(self) -> None:
-        """End a wait that is under way."""
-        with self._changed:
-            self._changed.notify_all()
-
     def stop(self) -> None:
         """End every wait, now and later."""
         with self._changed:
