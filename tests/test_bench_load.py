@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,11 @@ def test_event_streams_are_read() -> None:
             eventstream.read_message(reader(bytes(damaged)))
     with pytest.raises(ValueError, match="in the middle"):
         eventstream.read_message(reader(packed[:20]))
+    odd = bytearray(first)
+    odd[odd.index(b":event-type") + len(":event-type")] = 6  # a header that is no text, under right checks
+    odd[-4:] = zlib.crc32(bytes(odd[:-4])).to_bytes(4, "big")
+    with pytest.raises(ValueError, match="type 6"):
+        eventstream.read_message(reader(bytes(odd)))
 
 
 def timeline(slow_us: int = 900) -> Timeline:
@@ -343,18 +349,15 @@ def test_tallies_add_up() -> None:
     """Counts are summed, the lag is the worst."""
     left, right = Tally(), Tally()
     left.done(0, 0.5, 1.0, 3, 30)
-    left.lag_ms = 5
+    left.failed("x", 0, 0.1)
+    left.lag_ms, right.lag_ms = 5, 3
     right.given_up(2.0)
     right.failed("x", 0, 1.0)
+    right.failed("y", 0, 1.0)
+    right.done(0, 0.9, 1.0, 4, 40)
     right.refused = 2
     left.add(right)
-    assert (left.operations, left.records, left.bytes, left.refused, left.unfinished, left.lag_ms) == (
-        1,
-        3,
-        30,
-        2,
-        1,
-        5,
-    )
-    assert (left.latency_us.count, left.service_us.count, left.error_count) == (3, 1, 1)
+    assert (left.operations, left.records, left.bytes, left.refused, left.unfinished) == (2, 7, 70, 2, 1)
+    assert (left.latency_us.count, left.service_us.count, left.lag_ms) == (6, 2, 5)
+    assert left.errors == {"x": 2, "y": 1}
     assert left.service_us.highest == 500_000

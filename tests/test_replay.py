@@ -195,9 +195,11 @@ def test_new_keys_and_new_times(store):
 
 
 def test_rounds_begin_anew(store):
-    """All of it so many times; without end until it is closed."""
+    """All of it so many times, each with its gaps; without end until it is closed."""
     stream = fill(store, 20)
-    assert numbers(Replay(stream, by="event", speed=100, loops=3)) == [*range(20)] * 3
+    began = time.monotonic()
+    assert numbers(Replay(stream, by="event", loops=3)) == [*range(20)] * 3
+    assert time.monotonic() - began >= 3 * 0.19
     seen = []
     with Replay(stream, by="event", speed=math.inf, loops=0) as replay:
         for record in replay:
@@ -239,6 +241,25 @@ def test_a_position_goes_on_behind_the_last_batch(store):
             rest = numbers(Replay(stream, replay.position, by=by, speed=math.inf))
         assert seen | set(rest) == set(range(200))
         assert len(seen) + len(rest) == 200
+
+
+def test_a_position_in_a_gap_is_before_it(store):
+    """What waits for its moment was not sent."""
+    stream = store.create_stream("s", shard_count=2)
+    moments = {0: (0.0, 0.001), 1: (0.0005, 5e6)}
+    for index, times in moments.items():
+        shard = stream.shards()[index]
+        shard.append([PutEntry(b"%d" % (at * 10_000), event_time=BEGIN + at) for at in times])
+    with Replay(stream, by="event") as replay:
+        thread = threading.Thread(target=lambda: list(replay))
+        thread.start()
+        while replay.records < 3:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        position = replay.position
+        replay.close()
+        thread.join()
+    assert numbers(Replay(stream, position, by="event", speed=math.inf)) == [50_000_000_000]
 
 
 def test_it_waits_while_it_is_paused_and_goes_on_where_it_was(store):
@@ -412,8 +433,9 @@ def test_the_pace_is_exact():
     clock.ns += 9_000_000_000
     assert pace.now_us() == 12_000_000
     pace.resume()
-    pace.resume()
     clock.ns += 2_000_000_000
+    assert pace.now_us() == 13_000_000
+    pace.resume()  # it did not stand still
     assert pace.now_us() == 13_000_000
     pace.set_speed(math.inf)
     assert pace.now_us() == math.inf
@@ -421,3 +443,25 @@ def test_the_pace_is_exact():
     pace.set_speed(1)
     clock.ns += 1_000_000_000
     assert pace.now_us() == 21_000_000
+
+
+def test_waits_are_as_long_as_the_speed_says(monkeypatch):
+    """No longer, none past a moment, without end in a pause, and none once it was stopped."""
+    waits: list[Any] = []
+    pace = Pace(10, monotonic_ns=Clock())
+    monkeypatch.setattr(pace._changed, "wait", lambda timeout=None: waits.append(timeout))
+    pace.wait_until(1)
+    pace.start(1_000_000)
+    pace.wait_until(6_000_000)
+    pace.wait_until(1_000_000)
+    assert not pace.is_over_all
+    pace.set_speed(math.inf)
+    pace.wait_until(6_000_000)
+    assert pace.is_over_all
+    pace.pause()
+    pace.wait_until(6_000_000)
+    assert not pace.is_over_all
+    assert waits == [None, 0.5, None]
+    pace.stop()
+    pace.wait_until(6_000_000)
+    assert len(waits) == 3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import streamstore
-from streamstore import InvalidArgumentError, PutEntry, StorageError
+from streamstore import ClosedError, InvalidArgumentError, PutEntry, StorageError
 from streamstore.targets import (
     CallableTarget,
     JsonLinesTarget,
@@ -104,6 +104,39 @@ def test_parquet_has_its_name_when_it_is_whole(tmp_path, stream):
     assert list(tmp_path.glob("other*")) == []
 
 
+def test_parquet_writes_over_nothing(tmp_path, monkeypatch):
+    """A file of that name stays, one that a killed run left half is replaced, a link is not followed; synced at the
+    end.
+    """
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "out.parquet"
+    path.write_text("mine")
+    with pytest.raises(InvalidArgumentError, match="exists already"):
+        open_target(str(path))
+    assert path.read_text() == "mine"
+    path.rename(tmp_path / "out.parquet.partial")
+    synced = []
+    monkeypatch.setattr("streamstore.targets.files.os.fsync", synced.append)
+    with open_target(str(path)) as target:
+        target.send(ENTRIES)
+    assert len(synced) == 1
+    assert path.read_bytes()[:4] == b"PAR1"
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "other.parquet.partial").symlink_to(tmp_path / "mine")
+    with pytest.raises(StorageError):
+        open_target(str(tmp_path / "other.parquet"))
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_attributes_that_json_has_no_word_for():
+    """Bytes are told as base64; what has no form at all is refused."""
+    file = io.BytesIO()
+    JsonLinesTarget(file).send([PutEntry(b"x", attributes={"raw": b"\xff"})])
+    assert json.loads(file.getvalue())["attributes"] == {"raw": {"$base64": "/w=="}}
+    with pytest.raises(InvalidArgumentError, match="type object"):
+        JsonLinesTarget(file).send([PutEntry(b"x", attributes={"odd": object()})])
+
+
 def test_a_stream_target_keeps_keys_times_and_says_where_from(tmp_path, stream):
     """A source goes on as it is; a record without one gets the stream it came from."""
     with open_target(f"store:{tmp_path / 'copy'}#c", durability="process", shards=2, origin=stream) as target:
@@ -168,6 +201,34 @@ def test_a_kinesis_target_keeps_within_a_calls_limits(stream):
     assert (last.partition_key, last.shard_id) == ("-", "shardId-000000000001")
 
 
+class Taking:
+    """A client that takes everything; how many records came with each call, and to which stream."""
+
+    class meta:  # noqa: N801
+        endpoint_url = "http://nowhere"
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, dict[str, Any]]] = []
+
+    def put_records(self, *, Records: list[dict[str, Any]], **named: Any) -> dict[str, Any]:  # noqa: N803
+        self.calls.append((len(Records), named))
+        return {"FailedRecordCount": 0}
+
+
+def test_a_call_has_500_records_and_5_mib_at_most():
+    """Data and keys count; what just fits goes in one call. A stream may be named by its ARN."""
+    client = Taking()
+    KinesisTarget(client, "s").send([PutEntry(b"x", "k")] * 1001)
+    KinesisTarget(client, "s").send([PutEntry(b"x" * ((1 << 20) - 8), "k" * 8)] * 11)
+    KinesisTarget(client, "arn:s").send([PutEntry(b"x" * ((1 << 20) - 8), "k" * 9)] * 9)
+    by_name, by_arn = {"StreamName": "s"}, {"StreamARN": "arn:s"}
+    assert client.calls == [
+        *[(count, by_name) for count in (500, 500, 1)],
+        *[(count, by_name) for count in (5, 5, 1)],
+        *[(count, by_arn) for count in (4, 4, 1)],
+    ]
+
+
 class Refusing:
     """A client that refuses what it is told to, once for each call."""
 
@@ -196,6 +257,15 @@ def test_what_is_refused_for_the_moment_is_sent_again_and_counted():
     assert (target.records, target.retries, target.reordered) == (3, 2, 1)
 
 
+def test_pauses_grow(monkeypatch):
+    """From a twentieth of a second to five, each a little shorter by chance."""
+    pauses: list[float] = []
+    monkeypatch.setattr("streamstore.targets.endpoint.time.sleep", pauses.append)
+    KinesisTarget(Refusing(*[{0}] * 10), "s").send(ENTRIES[:1])
+    full = [min(0.05 * 2**turn, 5.0) for turn in range(10)]
+    assert all(0.5 * most <= pause <= most for pause, most in zip(pauses, full, strict=True))
+
+
 def test_what_is_refused_for_good_is_an_error():
     """An error of another kind, or one that lasts longer than the patience, is raised."""
     with pytest.raises(StorageError, match=r"refused 1 records \(ValidationException"):
@@ -214,20 +284,28 @@ def test_addresses_name_targets(tmp_path, monkeypatch):
     assert isinstance(open_target("null:"), NullTarget)
     assert isinstance(open_target("-"), RawTarget)
     assert isinstance(open_target("json:-"), JsonLinesTarget)
-    wrong = ("nowhere", "out.csv", "store:no-name", "http://", "python:mine_to_call", "python:mine_to_call:none")
-    for address in (*wrong, "python:mine_to_call:number", "python:no_such_module_here:f"):
+    wrong = ["nowhere", "out.csv", "store:no-name", "http://", "http://x", "http:///x"]
+    functions = ["mine_to_call", "mine_to_call:none", "mine_to_call:number", "no_such_module_here:f"]
+    for address in (*wrong, *(f"python:{name}" for name in functions)):
         with pytest.raises(InvalidArgumentError):
             open_target(address)
 
 
-def test_an_endpoint_by_its_address(monkeypatch):
+def test_an_endpoint_by_its_address(monkeypatch, stream):
     """http://HOST:PORT/NAME is an endpoint and a stream, and asks for no credentials that nobody set up."""
     pytest.importorskip("boto3")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+    pytest.importorskip("granian")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    target = open_target("http://127.0.0.1:9/clicks")
-    assert target.name == "http://127.0.0.1:9/clicks"
+    with streamstore.temporary(durability="process") as store, streamstore.serve_in_thread(store) as server:
+        store.create_stream("clicks")
+        with open_target(f"{server.url}/clicks") as target:
+            target.send(ENTRIES)
+        assert target.name == f"{server.url}/clicks"
+        assert sum(shard.record_count for shard in store.stream("clicks").shards()) == 3
 
 
 def test_a_stream_target_closes_what_it_opened(tmp_path):
@@ -236,3 +314,7 @@ def test_a_stream_target_closes_what_it_opened(tmp_path):
         with StreamTarget(store.create_stream("s")) as target:
             target.send(ENTRIES)
         assert not store.closed
+    with open_target(f"store:{tmp_path / 'own'}#s") as target:
+        target.send(ENTRIES)
+    with pytest.raises(ClosedError):
+        target.send(ENTRIES)
