@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
+from streamstore.errors import InvalidArgumentError
+
 KEY_LENGTH_MAX = 256
 _UNITS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -102,7 +104,8 @@ def _key_text(value: Any) -> str | None:
 def time_parser_for(time_format: str | None, *, now: datetime | None = None) -> TimeParser:
     """The parser for `--time-format`: s, ms, us or ns since 1970, iso, or a strptime pattern.
 
-    None guesses between numbers and ISO 8601. What lies before 1970 cannot be stored, and gives None.
+    None guesses between numbers and ISO 8601. What lies before 1970 cannot be stored, and gives None. Raises
+    InvalidArgumentError for what is no format.
     """
     parse = _parser(time_format, now or datetime.now(timezone.utc))
 
@@ -173,6 +176,11 @@ class _StrptimeParser:
         self._now = now
         self._last_text: Any = _MISSING
         self._last: datetime | None = None
+        try:
+            datetime.strptime("", self._format)  # noqa: DTZ007 - it is about the format
+        except (ValueError, re.error) as error:
+            if "does not match" not in str(error):  # as nothing does not match any good format
+                raise InvalidArgumentError(f"time format {time_format!r}: {error}") from None
 
     def __call__(self, value: Any) -> datetime | None:
         if value != self._last_text:

@@ -284,11 +284,21 @@ def test_addresses_name_targets(tmp_path, monkeypatch):
     assert isinstance(open_target("null:"), NullTarget)
     assert isinstance(open_target("-"), RawTarget)
     assert isinstance(open_target("json:-"), JsonLinesTarget)
-    wrong = ["nowhere", "out.csv", "store:no-name", "http://", "http://x", "http:///x"]
+    wrong = ["nowhere", "out.csv", "store:no-name", "http://", "http://x", "http:///x", "kinesis:"]
     functions = ["mine_to_call", "mine_to_call:none", "mine_to_call:number", "no_such_module_here:f"]
     for address in (*wrong, *(f"python:{name}" for name in functions)):
         with pytest.raises(InvalidArgumentError):
             open_target(address)
+
+
+def test_what_a_named_function_raises_names_it(tmp_path, monkeypatch):
+    """So that nobody takes it for a fault of ours; the cause is kept."""
+    (tmp_path / "mine_that_fails.py").write_text("def take(record): raise ZeroDivisionError('so')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_target("python:mine_that_fails:take") as target:
+        with pytest.raises(InvalidArgumentError, match="mine_that_fails:take failed: ZeroDivisionError: so") as raised:
+            target.send(ENTRIES)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
 def test_an_endpoint_by_its_address(monkeypatch, stream):

@@ -25,7 +25,9 @@ from streamstore.store import Store
     help="How many of the newest records to begin with.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is put from now on, until Ctrl-C.")
-@click.option("--timeout", type=float, help="With --follow: end after this many seconds without a record.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), help="With --follow: end after this many seconds without a record."
+)
 @click.option("--attributes", is_flag=True, help="Show attributes too.")
 @deaggregate_options
 @form_options

@@ -48,8 +48,8 @@ def open_target(
         "json": lambda: _json_lines(rest),
         "store": lambda: _stream(rest, durability, shards, origin),
         "queue": lambda: _queue(rest, durability),
-        "kinesis": lambda: KinesisTarget(make_client(None, region), rest),
-        "python": lambda: CallableTarget(_function(rest)),
+        "kinesis": lambda: _aws(rest, region),
+        "python": lambda: CallableTarget(load_function(rest, "python:")),
         "null": NullTarget,
     }
     if kind in makers:
@@ -82,6 +82,12 @@ def _json_lines(rest: str) -> Target:
 def _endpoint(address: str, region: str | None) -> Target:
     url, stream = split_endpoint(address)
     return KinesisTarget(make_client(url, region), stream)
+
+
+def _aws(name: str, region: str | None) -> Target:
+    if not name:
+        raise InvalidArgumentError("'kinesis:' names no stream: kinesis:NAME is wanted")
+    return KinesisTarget(make_client(None, region), name)
 
 
 def split_endpoint(address: str) -> tuple[str, str]:
@@ -117,14 +123,22 @@ def _queue(rest: str, durability: str | None) -> Target:
     return QueueTarget(queue, owned=queue)
 
 
-def _function(rest: str) -> Any:
-    module, _, name = rest.partition(":")
+def load_function(text: str, asked_by: str) -> Callable[[Any], Any]:
+    """The Python function MODULE:NAME, as `asked_by` names it. Raises InvalidArgumentError, also where that raises."""
+    module, _, name = text.partition(":")
     if not module or not name:
-        raise InvalidArgumentError(f"{rest!r} is not MODULE:FUNCTION")
+        raise InvalidArgumentError(f"{asked_by}{text}: MODULE:FUNCTION is wanted")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InvalidArgumentError(f"python:{rest}: {error}") from None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidArgumentError(f"{asked_by}{text}: {error}") from None
     if not callable(found):
-        raise InvalidArgumentError(f"python:{rest} is no function")
-    return found
+        raise InvalidArgumentError(f"{asked_by}{text} is no function")
+
+    def called(item: Any) -> Any:
+        try:
+            return found(item)
+        except Exception as error:
+            raise InvalidArgumentError(f"{asked_by}{text} failed: {type(error).__name__}: {error}") from error
+
+    return called

@@ -39,7 +39,7 @@ def queue() -> None:
 @click.argument("body", required=False)
 @click.option("--key", help="What the order by key goes by.")
 @click.option("--id", "message_id", help="Put once within the queue's dedup window.")
-@click.option("--delay", type=float, default=0, help="Seconds before it can be received.")
+@click.option("--delay", type=click.FloatRange(min=0), default=0, help="Seconds before it can be received.")
 @click.option("--lines", is_flag=True, help="A message for each line of stdin.")
 @json_option
 def put(
@@ -92,7 +92,9 @@ def text_of(item: Message | DeadLetter) -> Any:
 @directory_argument
 @click.argument("name")
 @click.option("-n", "--count", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many at most.")
-@click.option("--timeout", type=float, default=0, show_default=True, help="Seconds to wait for the first.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=0, show_default=True, help="Seconds to wait for the first."
+)
 @click.option("--keep", is_flag=True, help="Give them back instead of acknowledging them.")
 @json_option
 def get(directory: Path, name: str, count: int, timeout: float, keep: bool, as_json: bool) -> None:

@@ -127,8 +127,18 @@ def _input(message: Message) -> bytes:
 @click.argument("name")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Commands at a time.")
-@click.option("--timeout", type=float, help="Seconds after which a command is killed and its message given back.")
-@click.option("--back-off", type=float, default=1.0, show_default=True, help="Seconds before the first retry; doubles.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    help="Seconds after which a command is killed and its message given back.",
+)
+@click.option(
+    "--back-off",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Seconds before the first retry; doubles.",
+)
 @click.option("--exit-when-empty", is_flag=True, help="End once nothing is waiting or in flight.")
 def work(
     directory: Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import re
 import time
@@ -31,6 +30,7 @@ from streamstore.fields import FieldTaker
 from streamstore.replay import Replay
 from streamstore.store import Store
 from streamstore.targets import open_target
+from streamstore.targets.addresses import load_function
 
 _PLACES = "TRIM_HORIZON, LATEST, a time, an age (15m), or a saved position (JSON or @FILE)."
 
@@ -87,7 +87,9 @@ class HashKeysType(click.ParamType):  # type: ignore[type-arg]
     help="Whose gaps are kept: of the arrival here, the event time, or the arrival at the source of a capture.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
-@click.option("--timeout", type=float, help="With --follow: end after so many seconds without a record.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), help="With --follow: end after so many seconds without a record."
+)
 @click.option("--loop", "loops", type=click.IntRange(min=0), default=1, help="So many rounds; 0: without end.")
 @click.option("--key", "keys", multiple=True, help="Only records with this partition key; several add up.")
 @click.option("--hash-keys", type=HashKeysType(), help="Only records whose hash key lies in FIRST-LAST.")
@@ -172,7 +174,7 @@ def _replay(stream: Any, options: dict[str, Any]) -> Replay:
         options["start"],
         **{name: options[name] for name in names},
         keys=options["keys"] or None,
-        where=_function(options["where"]),
+        where=None if options["where"] is None else load_function(options["where"], "--where "),
         key=_new_key(options["new_key_field"], options["new_key_regex"]),
         times="now" if options["new_times"] else "keep",
     )
@@ -186,16 +188,6 @@ def _new_key(field: str | None, regex: str | None) -> Callable[[Any], str | None
     except re.error as error:
         raise click.UsageError(f"not a regular expression: {error}") from None
     return lambda record: taker.take(record.data).key
-
-
-def _function(name: str | None) -> Any:
-    if name is None:
-        return None
-    module, _, member = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), member)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise click.UsageError(f"--where {name}: {error}") from None
 
 
 def _run(playing: Replay, target: Any, options: dict[str, Any], *, to_stdout: bool) -> None:
