@@ -379,6 +379,7 @@ class QueueModel(RuleBasedStateMachine):
         """Retention takes every record, whatever became of its message."""
         if sure:
             assert self.ask(who, "clear") is None
+            self.ask(who, "stats")  # whoever looks next notes it for all; until then receipts are as good as before
             for put in self.puts:
                 put.state = "acked"  # its receipts are as those of what was acknowledged
 

@@ -217,7 +217,7 @@ static PyObject *raw_item(const aggregation *a, size_t index, PyObject *items)
 {
     const size_t place = a->plans[index].begin;
     const ss_entry *entry = &a->grouped[place];
-    PyObject *given = given_at(a, place), *data = NULL, *hash_key;
+    PyObject *given = given_at(a, place), *data = NULL;
     if (PyObject_TypeCheck(given, a->state->user_put_type))
         data = ((const ss_user_put *)given)->data;
     else if (PyTuple_Check(given))
@@ -226,13 +226,8 @@ static PyObject *raw_item(const aggregation *a, size_t index, PyObject *items)
         Py_INCREF(data);
     else
         data = PyBytes_FromStringAndSize((const char *)entry->data, (Py_ssize_t)entry->data_size);
-    if (entry->hash_key_present) {
-        hash_key = ss_hash_key_number(entry->hash_key_hi, entry->hash_key_lo);
-    } else {
-        Py_INCREF(Py_None);
-        hash_key = Py_None;
-    }
-    return Py_BuildValue("(Ns#NkN)", data, (const char *)entry->key, (Py_ssize_t)entry->key_size, hash_key,
+    return Py_BuildValue("(Ns#NkN)", data, (const char *)entry->key, (Py_ssize_t)entry->key_size,
+                         ss_hash_key_or_none(entry->hash_key_present, entry->hash_key_hi, entry->hash_key_lo),
                          (unsigned long)a->ranges_of[index], items);
 }
 

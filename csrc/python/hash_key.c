@@ -7,3 +7,10 @@ PyObject *ss_hash_key_number(uint64_t hi, uint64_t lo)
     PyOS_snprintf(digits, sizeof digits, "%016llx%016llx", (unsigned long long)hi, (unsigned long long)lo);
     return PyLong_FromString(digits, NULL, 16);
 }
+
+PyObject *ss_hash_key_or_none(int present, uint64_t hi, uint64_t lo)
+{
+    if (!present)
+        Py_RETURN_NONE;
+    return ss_hash_key_number(hi, lo);
+}

@@ -6,5 +6,7 @@
 
 /* A new int, or NULL with MemoryError. */
 PyObject *ss_hash_key_number(uint64_t hi, uint64_t lo);
+/* The same, or None where there is none. */
+PyObject *ss_hash_key_or_none(int present, uint64_t hi, uint64_t lo);
 
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "chunk.h"
 #include "hash_key.h"
 #include "sequence.h"
 
@@ -35,7 +36,7 @@ const ss_record *ss_record_object_parts(const ss_hot_state *state, PyObject *obj
 
 static const uint8_t *bytes_at(const record_object *record, uint32_t offset)
 {
-    return (const uint8_t *)PyBytes_AsString(record->chunk) + offset;
+    return (const uint8_t *)ss_chunk_at(record->chunk, offset);
 }
 
 PyObject *ss_record_object_new(ss_hot_state *state, const ss_record_object_origin *origin, const ss_record *fields)
@@ -113,38 +114,28 @@ void ss_record_object_forget(ss_hot_state *state)
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     const record_object *record = (const record_object *)self;
-    return PyBytes_FromStringAndSize((const char *)bytes_at(record, record->fields.data_offset),
-                                     (Py_ssize_t)record->fields.data_size);
+    return ss_chunk_bytes(record->chunk, record->fields.data_offset, record->fields.data_size);
 }
 
 static PyObject *get_view(PyObject *self, void *Py_UNUSED(closure))
 {
     const record_object *record = (const record_object *)self;
-    PyObject *whole = PyMemoryView_FromObject(record->chunk);
-    if (whole == NULL)
-        return NULL;
-    Py_ssize_t begin = (Py_ssize_t)record->fields.data_offset;
-    PyObject *view = PySequence_GetSlice(whole, begin, begin + (Py_ssize_t)record->fields.data_size);
-    Py_DECREF(whole);
-    return view;
+    return ss_chunk_view(record->chunk, record->fields.data_offset, record->fields.data_size);
 }
 
-/* A key is UTF-8 unless a foreign writer put other bytes there; those survive as lone surrogates. */
 static PyObject *get_partition_key(PyObject *self, void *Py_UNUSED(closure))
 {
     const record_object *record = (const record_object *)self;
     if (record->fields.key_size < 0)
         Py_RETURN_NONE;
-    return PyUnicode_DecodeUTF8((const char *)bytes_at(record, record->fields.key_offset), record->fields.key_size,
-                                "surrogateescape");
+    return ss_chunk_key(record->chunk, record->fields.key_offset, (uint32_t)record->fields.key_size);
 }
 
 static PyObject *get_explicit_hash_key(PyObject *self, void *Py_UNUSED(closure))
 {
     const record_object *record = (const record_object *)self;
-    if (!record->fields.hash_key_present)
-        Py_RETURN_NONE;
-    return ss_hash_key_number(record->fields.hash_key_hi, record->fields.hash_key_lo);
+    const ss_record *fields = &record->fields;
+    return ss_hash_key_or_none(fields->hash_key_present, fields->hash_key_hi, fields->hash_key_lo);
 }
 
 static PyObject *get_sequence_number(PyObject *self, void *Py_UNUSED(closure))
@@ -164,8 +155,7 @@ static PyObject *get_next_position(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *get_attribute_block(PyObject *self, void *Py_UNUSED(closure))
 {
     const record_object *record = (const record_object *)self;
-    return PyBytes_FromStringAndSize((const char *)bytes_at(record, record->fields.attributes_offset),
-                                     (Py_ssize_t)record->fields.attributes_size);
+    return ss_chunk_bytes(record->chunk, record->fields.attributes_offset, record->fields.attributes_size);
 }
 
 static PyObject *call_bound(PyObject *function, PyObject *argument)

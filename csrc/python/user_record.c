@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "chunk.h"
 #include "hash_key.h"
 
 typedef struct {
@@ -110,46 +111,30 @@ static void user_record_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static const char *bytes_at(const user_record *record, uint32_t offset)
-{
-    return PyBytes_AsString(record->chunk) + offset;
-}
-
 static PyObject *get_data(PyObject *self, void *Py_UNUSED(closure))
 {
     const user_record *record = (const user_record *)self;
-    return PyBytes_FromStringAndSize(bytes_at(record, record->fields.data_offset),
-                                     (Py_ssize_t)record->fields.data_size);
+    return ss_chunk_bytes(record->chunk, record->fields.data_offset, record->fields.data_size);
 }
 
 static PyObject *get_view(PyObject *self, void *Py_UNUSED(closure))
 {
     const user_record *record = (const user_record *)self;
-    PyObject *whole = PyMemoryView_FromObject(record->chunk);
-    if (whole == NULL)
-        return NULL;
-    Py_ssize_t begin = (Py_ssize_t)record->fields.data_offset;
-    PyObject *view = PySequence_GetSlice(whole, begin, begin + (Py_ssize_t)record->fields.data_size);
-    Py_DECREF(whole);
-    return view;
+    return ss_chunk_view(record->chunk, record->fields.data_offset, record->fields.data_size);
 }
 
-/* As in a Record: what is no UTF-8 survives as lone surrogates. */
 static PyObject *get_partition_key(PyObject *self, void *Py_UNUSED(closure))
 {
     const user_record *record = (const user_record *)self;
     if (!record->key_present)
         Py_RETURN_NONE;
-    return PyUnicode_DecodeUTF8(bytes_at(record, record->fields.key_offset), (Py_ssize_t)record->fields.key_size,
-                                "surrogateescape");
+    return ss_chunk_key(record->chunk, record->fields.key_offset, record->fields.key_size);
 }
 
 static PyObject *get_explicit_hash_key(PyObject *self, void *Py_UNUSED(closure))
 {
     const user_record *record = (const user_record *)self;
-    if (!record->fields.hash_key_present)
-        Py_RETURN_NONE;
-    return ss_hash_key_number(record->fields.hash_key.hi, record->fields.hash_key.lo);
+    return ss_hash_key_or_none(record->fields.hash_key_present, record->fields.hash_key.hi, record->fields.hash_key.lo);
 }
 
 /* (data, partition key, explicit hash key): what a UserRecord is. */
