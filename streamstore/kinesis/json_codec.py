@@ -109,13 +109,16 @@ def _records(records: RecordList) -> list[str]:
     """Each as a text; one empty text for none."""
     suffix = ',"EncryptionType":"KMS"}' if records.encrypted else "}"
     written = []
+    shown_ms, shown = -1, ""  # records of one batch came in one moment
     for record in records:
         ms = record.arrival_us // 1000
+        if ms != shown_ms:
+            shown_ms, shown = ms, f"{ms // 1000}.{ms % 1000:03d}"
         data = b2a_base64(record.data, newline=False).decode()
         key = record.partition_key
         named = "" if key is None else f',"PartitionKey":{quote(key)}'
         written.append(
-            f'{{"SequenceNumber":"{record.sequence_number}","ApproximateArrivalTimestamp":{ms // 1000}.{ms % 1000:03d},'
+            f'{{"SequenceNumber":"{record.sequence_number}","ApproximateArrivalTimestamp":{shown},'
             f'"Data":"{data}"{named}{suffix}'
         )
     return written or [""]
