@@ -226,6 +226,48 @@ def test_it_follows_while_the_source_is_resharded(store, origin, kind):
         assert capture.resumed == 0
 
 
+class Busy:
+    """A way of reading in which one shard ended at once, and another one always has something."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.started: list[str] = []
+        self.busy: Any = None
+
+    def start(self, shards: Sequence[Any], *, follow: bool) -> None:
+        for shard in shards:
+            self.started.append(shard.id)
+            if shard.id.endswith("0"):
+                self.source.shards.ended(shard)
+            elif shard.id.endswith("1"):
+                self.busy = shard
+        now = datetime.now(timezone.utc)
+        record = {"PartitionKey": "k", "SequenceNumber": str(time.monotonic_ns()), "Data": b"x"}
+        self.source.give(self.busy, [{**record, "ApproximateArrivalTimestamp": now}])
+
+    def close(self) -> None:
+        pass
+
+
+def test_new_shards_are_found_while_others_are_busy(store, origin, monkeypatch):
+    """Those that go on for a shard that has ended do not wait until nothing comes from the others."""
+    monkeypatch.setattr("streamstore.capture.kinesis.LIST_INTERVAL_CHILDLESS", 0.02)
+    stream = origin.create_stream("s", shard_count=2)
+    source = by_api(origin)
+    reading = Busy(source)
+    source.read_by(reading)
+    with Capture(store.create_stream("c"), source) as capture:
+        stream.split_shard("shardId-000000000000")
+        limit = time.monotonic() + 20
+        for batch in source.batches(follow=True):
+            assert batch, "it was not busy"
+            capture.take(batch)
+            if len(reading.started) == 4:
+                break
+            assert time.monotonic() < limit, f"only {reading.started} were found"
+    assert [int(shard_id[-1]) for shard_id in reading.started] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_start_is_where_the_first_run_begins(store, origin, kind):
     """LATEST and a time leave out what was there before; whoever goes on begins at the same place."""

@@ -98,16 +98,18 @@ class KinesisSource:
         while not self.stopped.is_set():
             self._reading.start(self.shards.ready(), follow=follow)
             page = self._next_page()
-            if page is not None:
+            if page is None:
+                yield []
+            else:
                 yield from self._together(page)
-                continue
-            yield []
-            childless = self.shards.childless
-            if time.monotonic() - listed_at > (LIST_INTERVAL_CHILDLESS if childless or not follow else LIST_INTERVAL):
+            # Also while pages keep coming: whoever goes on for a shard that has ended must not wait for a quiet moment.
+            soon = self.shards.childless or not follow
+            if time.monotonic() - listed_at > (LIST_INTERVAL_CHILDLESS if soon else LIST_INTERVAL):
                 self.list_shards()
                 listed_at = time.monotonic()
             # Pages are passed on before their shard counts as done: with all done and none there, all are through.
-            if not follow and self.shards.is_done and self._pages.empty() and not self.list_shards():
+            idle = page is None and self._pages.empty()
+            if not follow and idle and self.shards.is_done and not self.list_shards():
                 return
 
     def _next_page(self) -> Page | None:
