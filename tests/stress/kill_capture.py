@@ -2,7 +2,8 @@
 
 The end is compared with what the endpoint itself gives: data, keys, order within each shard, numbers, times, parents,
 each record once. Then the capture is replayed into a fresh server of ours and captured again: the same data and order,
-and the gaps, whose error is printed. Ends with status 0 and figures, or with an assertion that says what was broken.
+and the same gaps. These are held to the bar of a replay's timing where the machine let the replay itself keep to it.
+Ends with status 0 and figures, or with an assertion that says what was broken.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import random
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,10 @@ from streamstore.replay import Replay
 from streamstore.targets import KinesisTarget
 
 STREAM = "s"
+# The bar of a replay's timing error, at the median and at the 99th percentile, in microseconds.
+BAR_US = {50: 1_000, 99: 5_000}
+# The API tells arrivals in milliseconds, cut off: of two captures each may be wrong by so much.
+RESOLUTION_US = 1_000
 FORK = multiprocessing.get_context("fork")  # a capture begins at once, and can be killed soon
 
 
@@ -139,26 +145,44 @@ def again(captured: Any, directory: Path, speed: float) -> None:
             second = store.create_stream(STREAM, shard_count=3)
             with Capture(second, f"{url}/{STREAM}", interval=0.05) as capture:
                 capture.run(follow=False)
-            compare(captured, second, speed)
+            errors = compare(captured, second, speed)
+    told(f"difference of the gaps beyond the {RESOLUTION_US / 1000:g} ms that the API tells", errors)
+    if keeps_the_bar(replay.timing):
+        assert keeps_the_bar(errors), "the second capture has other gaps"
+    else:
+        print("this machine was too busy for the replay to keep its bar: the gaps are not held to it")
 
 
-def compare(one: Any, other: Any, speed: float) -> None:
-    """Two captures have the same data, and each key's in the same order; how far their gaps differ is printed."""
+def keeps_the_bar(times: Histogram) -> bool:
+    """Whether a timing error is what a replay promises on an idle machine."""
+    return all(times.percentile(share) < most for share, most in BAR_US.items())
+
+
+def compare(one: Any, other: Any, speed: float) -> Histogram:
+    """Two captures have the same data, and each key's in the same order; by how much the gaps at their sources differ.
+
+    What all records of the second are late by is no gap: the median of it counts as nothing. Where shards of the source
+    came into one shard of the capture, a record is due with the one before it that had arrived later: docs/replay.md.
+    """
     by_key: list[dict[Any, list[bytes]]] = [{}, {}]
     arrivals: list[dict[bytes, int]] = [{}, {}]
+    due: dict[str, int] = {}
     for index, stream in enumerate((one, other)):
         for record in stream.read():
             by_key[index].setdefault((record.partition_key, placed(record)), []).append(record.data)
-            arrivals[index][record.data] = record.source["arrival_us"]
+            arrival = record.source["arrival_us"]
+            if index == 0:
+                arrival = due[record.shard_id] = max(arrival, due.get(record.shard_id, 0))
+            arrivals[index][record.data] = arrival
     for found in by_key:
         for (_, torn), data in found.items():
             data[:] = sorted(data) if torn else data
     assert by_key[0] == by_key[1], [key for key in by_key[0] if by_key[0][key] != by_key[1].get(key)][:3]
-    first = [min(found.values()) for found in arrivals]
+    late = [arrivals[1][data] - int(arrival / speed) for data, arrival in arrivals[0].items()]
+    usual = statistics.median_low(late)
     errors = Histogram()
-    for data, arrival in arrivals[0].items():
-        errors.add(abs((arrivals[1][data] - first[1]) - int((arrival - first[0]) / speed)))
-    told("difference of the gaps", errors)
+    errors.add_all([max(0, abs(each - usual) - RESOLUTION_US) for each in late])
+    return errors
 
 
 def placed(record: Any) -> bool:
@@ -178,7 +202,7 @@ def main() -> None:
     parser.add_argument("--kind", default="ours")
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--speed", type=float, default=4.0)
+    parser.add_argument("--speed", type=float, default=1.0)
     options = parser.parse_args()
     options.directory.mkdir(parents=True)
     with endpoint(options.kind, options.directory / "origin") as (url, client):
