@@ -17,7 +17,7 @@ from fake_endpoint import FakeEndpoint
 import streamstore
 from streamstore.bench import compare, result
 from streamstore.bench.load import LoadPlan, Tally, run_load
-from streamstore.bench.load.outcome import label_of, results_of
+from streamstore.bench.load.outcome import label_of, results_of, seconds_of
 from streamstore.bench.load.signing import Credentials, Signer
 from streamstore.bench.load.subject import subject_of
 from streamstore.bench.load.table import table
@@ -215,6 +215,7 @@ def timeline(slow_us: int = 900) -> Timeline:
 
 
 PLAN = LoadPlan(rate=200, duration=3, batch=2)
+LONG = LoadPlan(rate=1, duration=5)
 
 
 def made_run(*named: tuple[str, Timeline]) -> result.Run:
@@ -238,6 +239,8 @@ def test_results_fit_the_schema(tmp_path: Path) -> None:
     curve = rows["put.ours.p99"].ours
     assert curve is not None
     assert curve.extra["p100"] == pytest.approx(0.0009, rel=0.001)
+    assert seconds_of(rows["put.ours.p99"], "p99") == pytest.approx(dict.fromkeys(range(3), 0.0002), rel=0.1)
+    assert seconds_of(rows["put.ours.rate"], "lag ms") == dict.fromkeys(range(3), 0.0)
     assert rows["put.ours.p50"].value == pytest.approx(0.00015, rel=0.02)
 
 
@@ -301,6 +304,47 @@ def test_the_page_is_whole_and_needs_nothing() -> None:
     assert "<script" not in text
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
     assert text.count("<polyline") == 2 * 2 + 2 + 2
+
+
+def test_what_is_worked_off_late_does_not_raise_the_rate() -> None:
+    """Ten records a second for three seconds, of which the last ten were taken after the end, at once or much later."""
+    for late, rate in ((2, 10), (3, 10), (8, 30 / 8), (12, 2.5)):
+        seen = Timeline()
+        for second in (0, 1, late):
+            seen.at(second).done(0.0, 0.0, 0.01, 10, 100)
+        assert results_of(LoadPlan(rate=10, duration=3), "slow", "sync", seen)[0].value == pytest.approx(rate)
+
+
+def test_the_page_shows_gaps_and_lag() -> None:
+    """A second in which nothing ended is a gap at its place, one that stands alone a dot; nobody answered, no curve of
+    the calls; readers that were behind are a picture of their own.
+    """
+    slow, dead = Timeline(), Timeline()
+    for second in (0, 2, 3):
+        slow.at(second).done(0.0, 0.0, 0.01, 1, 100)
+    slow.at(3).lag_ms = 1500
+    dead.at(4).given_up(5.0)
+    rows = [row for each in (("slow", slow), ("dead", dead)) for row in results_of(LONG, each[0], "unknown", each[1])]
+    text = page(result.Run("load", "m", "2026-01-01T00:00:00+00:00", "", {}, {}, tuple(rows)))
+    percentiles, rates, each_second, lag = text.split("<h3>")[1:5]
+    assert percentiles.count("<polyline") == 3  # none of the calls of the dead one
+    assert (rates.count("<polyline"), rates.count("<circle")) == (2, 0)
+    assert (each_second.count("<polyline"), each_second.count("<circle")) == (1, 2)
+    assert (lag.count("<polyline"), lag.count("<circle")) == (1, 2)
+    assert ">2 s<" in lag
+    assert "behind" not in page(made_run(("ours", timeline())))
+
+
+@pytest.mark.parametrize(
+    ("most", "top"), [(195, "200 /s"), (253, "300 /s"), (5_000, "5.00 k/s"), (1_234_567, "1.25 M/s")]
+)
+def test_axes_have_round_numbers(most: int, top: str) -> None:
+    """The highest line is round, and not below what is shown."""
+    seen = Timeline()
+    for second in range(2):
+        seen.at(second).done(0.0, 0.0, 0.001, most, 1)
+    rates = page(made_run(("ours", seen))).split("<h3>")[2]
+    assert re.findall(r'text-anchor="end">([^<]+/s)<', rates)[-1] == top
 
 
 def test_compare_knows_noise() -> None:

@@ -26,22 +26,48 @@ def results_of(plan: LoadPlan, label: str, durability: str, timeline: Timeline) 
     """The rows of one subject: `WORKLOAD.LABEL.rate` and a row for each percentile.
 
     `rounds` are the seconds of the measurement; `extra` of the rate's row has the counts, of the 99th percentile's row
-    the whole curve in seconds, as planned (`p99`) and of the calls alone (`service p99`).
+    the whole curve in seconds, as planned (`p99`) and of the calls alone (`service p99`, where any were answered), and
+    what single seconds came to (`second_name`).
     """
     seconds = [timeline.seconds.get(second, Tally()) for second in range(max(1, int(plan.duration)))]
     total = timeline.total()
     note = plan.describe()
-    rows = [_row(plan, label, durability, "rate", _rate(plan, total), [float(each.records) for each in seconds], note)]
+    rows = [
+        _row(plan, label, durability, "rate", _rate(plan, timeline), [float(each.records) for each in seconds], note)
+    ]
     for share in PERCENTILES:
         rounds = [each.latency_us.percentile(share) / 1e6 for each in seconds if each.latency_us.count]
         value = total.latency_us.percentile(share) / 1e6 if total.latency_us.count else None
         rows.append(_row(plan, label, durability, f"p{share:g}", value, rounds, note))
     _describe(rows[0], rows[1 + PERCENTILES.index(99.0)], total, plan)
+    for second, tally in enumerate(seconds):
+        for row, name, value in (
+            (rows[1 + PERCENTILES.index(99.0)], "p99", tally.latency_us.percentile(99) / 1e6),
+            (rows[0], "lag ms", float(tally.lag_ms)),
+        ):
+            if tally.latency_us.count and row.ours is not None and isinstance(row.ours.extra, dict):
+                row.ours.extra[second_name(name, second)] = value
     return [row.judged() for row in rows]
 
 
-def _rate(plan: LoadPlan, total: Tally) -> float:
-    return total.records / plan.duration
+def second_name(name: str, second: int) -> str:
+    """Under which `extra` has what one second came to; a second in which nothing ended is not there."""
+    return f"{name} of second {second}"
+
+
+def seconds_of(result: Result, name: str) -> dict[int, float]:
+    """What single seconds came to, by the second."""
+    extra = result.ours.extra if result.ours is not None else {}
+    prefix = f"{name} of second "
+    return {int(key.removeprefix(prefix)): value for key, value in extra.items() if key.startswith(prefix)}
+
+
+def _rate(plan: LoadPlan, timeline: Timeline) -> float:
+    """Records a second. What was worked off late counts with the time that it took; the second behind the end is the
+    usual one of those that were under way.
+    """
+    last = max((second for second, tally in timeline.seconds.items() if tally.records), default=0)
+    return timeline.total().records / (plan.duration + max(0, last - int(plan.duration)))
 
 
 def _row(
@@ -99,5 +125,6 @@ def _describe(rate: Result, curve: Result, total: Tally, plan: LoadPlan) -> None
     assert isinstance(curve.ours.extra, dict)
     for share in CURVE:
         curve.ours.extra[f"p{share:g}"] = total.latency_us.percentile(share) / 1e6
-        curve.ours.extra[f"service p{share:g}"] = total.service_us.percentile(share) / 1e6
+        if total.service_us.count:
+            curve.ours.extra[f"service p{share:g}"] = total.service_us.percentile(share) / 1e6
     curve.ours.extra["mean"] = total.latency_us.mean / 1e6
