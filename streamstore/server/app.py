@@ -62,8 +62,8 @@ class Application:
 
     def _end_late(self, loop: Loop) -> None:
         assert self._entrance is not None
-        self._entrance.end_late(BODY_SECONDS)
         loop.call_later(BODY_SECONDS / 4, self._end_late, loop)
+        self._entrance.end_late(BODY_SECONDS)
 
     @property
     def under_way(self) -> int:

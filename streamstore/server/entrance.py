@@ -25,7 +25,7 @@ class Entrance:
         self.application = application
         self.direct = direct
         self.loop = loop
-        self.pending: dict[Body, float] = {}  # in the order in which they began
+        self.pending: dict[Body, None] = {}  # in the order in which they began; the library's thread changes it
         self.taken = 0
 
     def takes(self, callback: Any, arguments: tuple[Any, ...]) -> bool:
@@ -47,15 +47,15 @@ class Entrance:
             body.future = protocol()
         except RuntimeError:
             return False
-        self.pending[body] = time.monotonic()
+        self.pending[body] = None
         body.future.add_done_callback(body, context=None)
         return True
 
     def end_late(self, seconds: float) -> None:
         """Give up on bodies that take longer than that."""
         oldest = time.monotonic() - seconds
-        for body, since in list(self.pending.items()):
-            if since > oldest:
+        for body in list(self.pending):
+            if body.since > oldest:
                 break
             body.future.cancel()
 
@@ -63,7 +63,7 @@ class Entrance:
 class Body:
     """A request whose body is awaited; called when it is there, or will not come."""
 
-    __slots__ = ("_entrance", "_handed", "_protocol", "_scope", "future")
+    __slots__ = ("_entrance", "_handed", "_protocol", "_scope", "future", "since")
     future: Any
 
     def __init__(self, entrance: Entrance, scope: Any, protocol: Any, handed: tuple[Any, ...]) -> None:
@@ -71,6 +71,7 @@ class Body:
         self._scope = scope
         self._protocol = protocol
         self._handed = handed  # what the library asked the loop to call
+        self.since = time.monotonic()
 
     def __call__(self, future: Any) -> None:
         entrance = self._entrance

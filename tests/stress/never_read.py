@@ -63,7 +63,7 @@ def ask_and_not_read(port: int, iterator: str) -> socket.socket:
 
 def run(port: int, pid: int, count: int) -> None:
     """Have all ask, and others get all of theirs meanwhile."""
-    config = Config(read_timeout=60, retries={"total_max_attempts": 1})
+    config = Config(read_timeout=300, retries={"total_max_attempts": 1})
     kinesis = boto3.client(
         "kinesis", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1", config=config,
         aws_access_key_id="any", aws_secret_access_key="any",
