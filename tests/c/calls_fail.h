@@ -52,8 +52,9 @@ static const char *const call_names[CALL_KINDS] = {
     "fcntl",     "readdir",   "getrandom", "malloc",   "pthread_create", "futex",
 };
 
-/* How much of a read or write is done before it ends early. */
-enum { CALL_WHOLE, CALL_SHORT, CALL_NOTHING };
+/* How much of a read or write is done before it ends early; or a write says that all is well, and is lost, or another
+ * byte is written. */
+enum { CALL_WHOLE, CALL_SHORT, CALL_NOTHING, CALL_LOST, CALL_FLIPPED };
 
 static struct {
     _Atomic int kind; /* CALL_KINDS: nothing fails */
@@ -101,7 +102,7 @@ static size_t call_size(enum call_kind kind, size_t size, int *failed)
     *failed = due && calls_plan.error;
     if (!due || *failed)
         return size;
-    return calls_plan.cut == CALL_NOTHING ? 0 : (size + 1) / 2;
+    return calls_plan.cut == CALL_SHORT ? (size + 1) / 2 : calls_plan.cut == CALL_NOTHING ? 0 : size;
 }
 
 #define REAL(result, name, parameters) \
@@ -151,8 +152,19 @@ REAL(ssize_t, pread, (int fd, void *buffer, size_t size, off_t offset))
 REAL(ssize_t, pwrite, (int fd, const void *buffer, size_t size, off_t offset))
 {
     int failed;
+    uint64_t before = calls_plan.failed;
     size = call_size(CALL_WRITE, size, &failed);
-    return failed ? -1 : __real_pwrite(fd, buffer, size, offset);
+    if (failed)
+        return -1;
+    int due = calls_plan.failed > before;
+    if (due && calls_plan.cut == CALL_LOST)
+        return (ssize_t)size;
+    ssize_t done = __real_pwrite(fd, buffer, size, offset);
+    if (due && calls_plan.cut == CALL_FLIPPED) {
+        uint8_t other = ((const uint8_t *)buffer)[size / 2] ^ 0x10;
+        (void)!__real_pwrite(fd, &other, 1, offset + (off_t)(size / 2));
+    }
+    return done;
 }
 
 REAL(int, fallocate, (int fd, int mode, off_t offset, off_t size))

@@ -5,17 +5,7 @@
  *
  * Arguments: a scenario ("": all), and a number: of the calls every so manieth. With arguments in all four ways. */
 #define _GNU_SOURCE
-#include "calls_fail.h"
-
-#include <sys/wait.h>
-
-#include "proven.h"
-
-#ifdef __SANITIZE_ADDRESS__
-enum { STRIDE = 11 };
-#else
-enum { STRIDE = 4 };
-#endif
+#include "trials.h"
 
 /* ---- what is done while calls fail ---- */
 
@@ -119,6 +109,13 @@ static ss_status act_pack(void)
     TRY(put(1));
     TRY(ss_log_pack_clean(log_, &removed));
     return read_through(log_, &found);
+}
+
+/* A packed segment is read back before it takes the place of what it was made of: whatever the disk did with it. */
+static ss_status act_pack_lied_to(void)
+{
+    TRY(open_all(0));
+    return pack_all(1, 2);
 }
 
 static ss_status act_trim(void)
@@ -296,19 +293,8 @@ static void made_without_hints(void)
     CHECK_EQUAL(unlink(path), 0);
 }
 
-static void made_of_nothing(void)
-{
-}
-
-enum { ALONE, BESIDE };
-
-static const struct {
-    const char *name;
-    void (*make)(void);
-    ss_status (*act)(void);
-    int beside;
-} scenarios[] = {
-    {"create", made_of_nothing, act_create, ALONE},
+static const scenario scenarios[] = {
+    {"create", NULL, act_create, ALONE},
     {"put", made_in_pieces, act_put, ALONE},
     {"recover", made_dead, act_put, ALONE},
     {"roll", made_in_pieces, act_roll, ALONE},
@@ -317,6 +303,7 @@ static const struct {
     {"read-only", made_dead, act_read_only, ALONE},
     {"read-only-beside", made_in_pieces, act_read_only, BESIDE},
     {"pack", made_in_pieces, act_pack, ALONE},
+    {"pack-lied-to", made_in_pieces, act_pack_lied_to, LIED_TO},
     {"trim", made_packed, act_trim, ALONE},
     {"close", made_in_pieces, act_close_frame, ALONE},
     {"terms", made_in_pieces, act_terms, ALONE},
@@ -329,171 +316,7 @@ static const struct {
     {"waits", made_in_pieces, act_waits, ALONE},
 };
 
-static const struct {
-    enum call_kind kind;
-    int error;
-    int cut;
-} faults[] = {
-    {CALL_OPEN, EMFILE, 0},
-    {CALL_OPEN, EINTR, 0},
-    {CALL_MKDIR, ENOSPC, 0},
-    {CALL_STAT, EIO, 0},
-    {CALL_UNLINK, EIO, 0},
-    {CALL_RENAME, EIO, 0},
-    {CALL_READ, EIO, 0},
-    {CALL_READ, EINTR, 0},
-    {CALL_READ, 0, CALL_SHORT},
-    {CALL_WRITE, ENOSPC, 0},
-    {CALL_WRITE, EINTR, 0},
-    {CALL_WRITE, 0, CALL_SHORT},
-    {CALL_WRITE, 0, CALL_NOTHING},
-    {CALL_ALLOCATE, ENOSPC, 0},
-    {CALL_ALLOCATE, EOPNOTSUPP, 0},
-    {CALL_ALLOCATE, EINTR, 0},
-    {CALL_TRUNCATE, EIO, 0},
-    {CALL_TRUNCATE, EINTR, 0},
-    {CALL_SYNC, EIO, 0},
-    {CALL_SYNC, EINTR, 0},
-    {CALL_SYNC_DIRECTORY, EIO, 0},
-    {CALL_SYNC_DIRECTORY, EINTR, 0},
-    {CALL_SEEK, EINVAL, 0},
-    {CALL_STATFS, EIO, 0},
-    {CALL_MAP, ENOMEM, 0},
-    {CALL_ADVISE, ENOMEM, 0},
-    {CALL_ADVISE, EFAULT, 0},
-    {CALL_ADVISE, EINVAL, 0},
-    {CALL_ADVISE, EINTR, 0},
-    {CALL_SYNC_MAP, EIO, 0},
-    {CALL_SYNC_MAP, EINTR, 0},
-    {CALL_LOCK, ENOLCK, 0},
-    {CALL_LOCK, EINTR, 0},
-    {CALL_LIST, EIO, 0},
-    {CALL_RANDOM, EIO, 0},
-    {CALL_RANDOM, EINTR, 0},
-    {CALL_RANDOM, 0, CALL_SHORT},
-    {CALL_MEMORY, ENOMEM, 0},
-    {CALL_THREAD, EAGAIN, 0},
-    {CALL_SLEEP, EINTR, 0},
-    {CALL_SLEEP, ENOSYS, 0},
-};
-
-/* Nobody may notice: the call is made again, or goes on where it stopped, or was no more than advice. */
-static int harmless(size_t f)
-{
-    int error = faults[f].error;
-    if (faults[f].kind == CALL_LOCK || faults[f].kind == CALL_SLEEP)
-        return 0; /* EINTR ends these waits */
-    return (error == EINTR || error == EINVAL) || faults[f].cut == CALL_SHORT;
-}
-
-/* What stands must be as it was acknowledged, and go on. */
-static void check_store(void)
-{
-    uint64_t found;
-    for (int round = 0; round < 2; round++) {
-        CHECK_EQUAL(open_all(SS_OPEN_CREATE), SS_OK);
-        if (!log_)
-            return;
-        CHECK_EQUAL(read_through(log_, &found), SS_OK);
-        ss_log_state state;
-        CHECK_EQUAL(ss_log_state_get(log_, &state), SS_OK);
-        if (!round && !state.closed)
-            CHECK_EQUAL(put(1), SS_OK);
-        CHECK_EQUAL(close_one(&store), SS_OK);
-    }
-}
-
-static void make_template(size_t s)
-{
-    strcpy(root, template);
-    memset(now, 0, sizeof *now);
-    if (scenarios[s].make == made_of_nothing)
-        return;
-    pid_t child = fork();
-    if (child == 0) {
-        scenarios[s].make();
-        _exit(check_failed != 0);
-    }
-    int status = 0;
-    CHECK_EQUAL(waitpid(child, &status, 0), child);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    *before = *now;
-}
-
-/* One trial; returns how many calls were failed. */
-static uint64_t trial(size_t s, size_t f, uint64_t first, int lasting)
-{
-    int failed_before = check_failed;
-    store = beside = NULL;
-    log_ = NULL;
-    terms = 0;
-    *now = *before;
-    snprintf(root, sizeof root, "%s/store", base);
-    if (access(template, F_OK) == 0)
-        CHECK_EQUAL(nftw(template, copy_one, 16, FTW_PHYS), 0);
-    long held = descriptors();
-    if (scenarios[s].beside)
-        CHECK_EQUAL(open_with(0, &beside), SS_OK);
-    calls_fail(faults[f].kind, first, faults[f].error, faults[f].cut, lasting);
-    ss_status status = scenarios[s].act();
-    uint64_t failed = calls_heal();
-    CHECK(status == SS_OK || (failed && !harmless(f)));
-    terms = 0;
-    close_one(&store);
-    close_one(&beside);
-    CHECK_EQUAL(descriptors(), held);
-    check_store();
-    CHECK_EQUAL(descriptors(), held);
-    remove_all(root);
-    if (check_failed > failed_before)
-        printf("FAILED: %s, durability %d, flags %d: %s %s %s, call %" PRIu64 ", status %d\n", scenarios[s].name,
-               durability, backend, call_names[faults[f].kind],
-               faults[f].error ? strerrorname_np(faults[f].error) : "cut short", lasting ? "from then on" : "once",
-               first, status);
-    return failed;
-}
-
-static uint64_t trials;
-
-static void scenario(size_t s, uint64_t stride)
-{
-    *before = (history){0};
-    make_template(s);
-    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++)
-        for (int lasting = 0; lasting < 2; lasting++) {
-            if (lasting && (faults[f].error == EINTR || faults[f].error == EAGAIN))
-                continue;
-            for (uint64_t first = 1 + f % stride; trial(s, f, first, lasting); first += stride)
-                trials++;
-        }
-    remove_all(template);
-}
-
 int main(int argc, char **argv)
 {
-    const char *only = argc > 1 ? argv[1] : "";
-    uint64_t stride = argc > 2 ? strtoull(argv[2], NULL, 0) : STRIDE;
-    static const struct {
-        int durability, backend;
-    } ways[] = {{SS_DURABILITY_SYNC, 0},
-                {SS_DURABILITY_PROCESS, SS_OPEN_PWRITE},
-                {SS_DURABILITY_SYNC, SS_OPEN_PWRITE},
-                {SS_DURABILITY_PROCESS, 0}};
-    now = mmap(NULL, sizeof *now, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    before = calloc(1, sizeof *before);
-    strcpy(base, access("/dev/shm", W_OK) == 0 ? "/dev/shm/ss-calls-XXXXXX" : "/tmp/ss-calls-XXXXXX");
-    CHECK(mkdtemp(base) != NULL);
-    snprintf(template, sizeof template, "%s/template", base);
-    for (size_t w = 0; w < (argc > 1 ? 4 : 2); w++)
-        for (size_t s = 0; s < sizeof scenarios / sizeof *scenarios; s++) {
-            if (*only && strcmp(only, scenarios[s].name) != 0)
-                continue;
-            durability = ways[w].durability;
-            backend = ways[w].backend;
-            scenario(s, stride);
-        }
-    printf("%" PRIu64 " calls failed\n", trials);
-    remove_all(base);
-    free(before);
-    return check_report();
+    return run_trials(scenarios, sizeof scenarios / sizeof *scenarios, argc, argv);
 }

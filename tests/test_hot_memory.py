@@ -1,0 +1,184 @@
+"""`_hot` where memory runs out: each allocation of a call fails in turn; the answer is MemoryError or the right one."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from functools import partial
+
+import fake_core
+import pytest
+from fake_core import EPOCH, FIRST, Fake
+
+import streamstore  # noqa: F401 - it binds the module below
+from streamstore import _hot
+
+_testcapi = pytest.importorskip("_testcapi")
+
+MISSES = 12  # so many calls in a row with nothing to fail: there are no more allocations
+
+
+def starved(call, check=lambda got: True):
+    """Fail the first, the second, the third ... allocation of a call; returns how many failures were told.
+
+    One that is not told must leave the call with its right answer.
+    """
+    told = quiet = first = 0
+    while quiet < MISSES:
+        error = got = None
+        _testcapi.set_nomemory(first, first + 1)
+        try:
+            got = call()
+        except MemoryError as caught:
+            error = caught
+        finally:
+            _testcapi.remove_mem_hooks()
+        if error is None:
+            assert check(got), f"allocation {first}: {got!r}"
+        told, quiet, first = told + (error is not None), 0 if error else quiet + 1, first + 1
+    return told
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
+
+
+@pytest.fixture
+def fake(core):
+    return Fake(core)
+
+
+@pytest.fixture
+def log(fake):
+    return fake.log()
+
+
+@pytest.fixture
+def records(fake, log):
+    """Records of every form, as they were read."""
+    entries = [(b"", None), (b"a", "k"), (b"b" * 100, "ключ", 1 << 127), (b"c", "k" * 200, 0), (b"d" * 5000, "x")]
+    blocks = [None, b"\x81\xa1a\x01", None, b"\x80", b"\x81\xa1b\xa1c"]
+    fake.put(log, *entries, attribute_blocks=blocks)
+    return fake.records(log)
+
+
+REDUCE = operator.methodcaller("__reduce__")
+
+ENTRIES = [
+    (b"a", "k", None),
+    [bytearray(b"b" * 100), "ключ", 1 << 127],
+    (memoryview(b"c-c-c")[::2], "m"),
+    (b"", "x", 5),
+]
+
+
+def test_one_record_is_put(fake, log):
+    """With a key, a hash key, attributes; into one shard and into one of several."""
+    one, many = fake.target(log), fake.target(log, fake.log(), fake.log())
+    for target in (one, many):
+        assert starved(lambda put=target.put_record: put(b"data", "ключ", 1 << 100, b"\x80").position, bool) > 0
+        assert starved(lambda put=target.put_record: put(b"data", "k", None, None, True), bool) > 0
+        assert starved(lambda put=target.try_put_record: put(b"data", "k")) > 0
+    assert starved(lambda: one.put_record(bytearray(b"data"), "k")) > 0
+
+
+def test_many_records_are_put(fake, log):
+    """By tuples and lists, from a list and from an iterator, over one shard and over several."""
+    one, many = fake.target(log), fake.target(log, fake.log(), fake.log())
+    for target in (one, many):
+        put = target.put_records
+        assert starved(partial(put, ENTRIES * 3), lambda got: len(got) == 12) > 0
+        assert starved(partial(put, ENTRIES, [None, b"\x80", None, None], True), lambda got: len(got) == 4) > 0
+        assert starved(lambda put=put: put(iter(ENTRIES * 40)), lambda got: len(got) == 160) > 0
+
+
+def test_records_are_read(fake, log, records):
+    """Read, got one by one, and looked at from every side."""
+    count = len(records)
+    assert (
+        starved(lambda: fake.hot.read(log.address, 1, "s", FIRST, 0, 100, 1 << 16)[0], lambda got: len(got) == count)
+        > 0
+    )
+    get, following = fake.hot.get, fake.hot.next
+    assert starved(lambda: get(log.address, 1, "s", FIRST, EPOCH), bool) > 0
+    assert starved(lambda: following(log.address, 1, "s", FIRST), bool) > 0
+    names = [name for name in dir(type(records[0])) if not name.startswith("_")]
+    for record in records:
+        for name in names:
+            right = getattr(record, name)
+            starved(partial(getattr, record, name), lambda got, right=right: got == right)
+        for say in (repr, hash, copy.copy, REDUCE):
+            starved(partial(say, record), bool)
+        starved(partial(operator.eq, record, records[0]))
+
+
+def test_results_are_looked_at(fake, log):
+    """One result, and all of a batch."""
+    results = fake.target(log).put_records(ENTRIES)
+    result = results[1]
+    for say in (repr, hash, copy.copy, REDUCE, *map(operator.attrgetter, ("sequence_number", "arrival_us"))):
+        starved(partial(say, result), bool)
+    for say in (repr, list, copy.copy, REDUCE, len, operator.itemgetter(2), operator.itemgetter(slice(1, 3))):
+        starved(partial(say, results), bool)
+    assert starved(lambda: results.index(result), lambda got: got == 1) >= 0
+    assert starved(lambda: results.count(result), lambda got: got == 1) >= 0
+    assert starved(lambda: results == fake.hot.make_put_results(tuple(results)), bool) > 0
+    assert starved(lambda: fake.hot.make_put_result("s", 1, EPOCH, FIRST, 5), bool) > 0
+
+
+def test_numbers_are_said_and_read(fake):
+    """A sequence number both ways."""
+    number = fake.hot.sequence_number(EPOCH, FIRST, 7)
+    assert starved(lambda: fake.hot.sequence_number(EPOCH, FIRST, 7), lambda got: got == number) > 0
+    assert starved(lambda: fake.hot.parse_sequence_number(number), lambda got: got == (EPOCH, FIRST, 7)) > 0
+
+
+def test_records_are_made(fake):
+    """A Record and a user record out of their parts."""
+    make = partial(fake.hot.make_record, "s", 1, EPOCH, FIRST, FIRST + 64, 1, 5)
+    assert starved(lambda: make(b"data", "ключ", 1 << 127, b"\x80", 3, 4), bool) > 0
+    assert starved(lambda: make(b"data", None), bool) > 0
+    assert starved(lambda: fake.hot.make_user_record(b"data", "ключ", 1 << 127), bool) > 0
+    user = fake.hot.make_user_record(b"data", "ключ", 1 << 127)
+    for say in (repr, hash, copy.copy, REDUCE, *map(operator.attrgetter, ("data", "partition_key", "view"))):
+        starved(partial(say, user), bool)
+
+
+def test_user_records_go_in_and_out():
+    """Aggregates made of user records, and user records out of aggregates."""
+    users = [(b"user %d" % n, f"ключ{n % 3}", None if n % 4 else 1 << n) for n in range(30)]
+    aggregate = partial(_hot.aggregate, users, 0, 0, 50_000, 1000, 1 << 20)
+    assert starved(aggregate, bool) > 0
+    packed = aggregate()[0][0]
+    assert starved(lambda: _hot.deaggregate(packed), lambda got: len(got) == 30) > 0
+    record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, packed, "a")
+    for rule in (0, 1, 2):
+        take = partial(_hot.deaggregate_records, [record], rule, 0, (1 << 128) - 1)
+        starved(take, lambda got: len(got[0]) in (0, 1, 30))
+
+
+def test_records_are_merged():
+    """Lists of records by their times."""
+    make = partial(_hot.make_record, "s", 1, EPOCH)
+    records = [make(FIRST + 64 * n, FIRST + 64 * n + 64, n + 1, 5 + n, b"data", "k") for n in range(5)]
+    size = _hot.data_size(records)
+    starved(lambda: _hot.data_size(records), lambda got: got == size)
+    starved(lambda: _hot.record_times(records, 0, 0), bool)
+    right = _hot.merge_records([records, records], [0, 0], [False, False])
+    starved(lambda: _hot.merge_records([records, records], [0, 0], [False, False]), lambda got: got == right)
+
+
+def test_a_producers_intake():
+    """User records wait for their sender."""
+
+    class Future(_hot.UserPut):
+        pass
+
+    intake = _hot.Intake(Future, None, lambda: None, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    assert starved(lambda: intake.put(b"data", "k"), bool) > 0
+    assert starved(lambda: intake.put_checked(b"data", "k", 1 << 100), bool) > 0
+    assert intake.put(b"data", "k", 1 << 100) is None  # not plain: its checks are Python's
+    assert starved(lambda: intake.take(1), lambda got: isinstance(got, list)) > 0
+    puts = [intake.put(b"data", "k") for _ in range(3)]
+    starved(lambda: _hot.settle(puts, "done"))

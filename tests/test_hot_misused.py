@@ -1,0 +1,224 @@
+"""`_hot` called wrongly: each argument of each call replaced by what it cannot be, too few and too many of them.
+
+What is asked: an exception that says so or an answer, never a crash, and no reference is lost or kept.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from functools import partial
+
+import fake_core
+import pytest
+from fake_core import EPOCH, FIRST, Fake
+
+import streamstore  # noqa: F401 - it binds the module below
+from streamstore import _hot
+
+WRONG = (
+    object(),
+    None,
+    -1,
+    1 << 200,
+    1.5,
+    "text",
+    "\ud800",
+    b"",
+    (),
+    [],
+    [None],
+    (1, 2),
+    memoryview(b"a-a")[::2],
+    True,
+)
+COUNTED = [each for each in WRONG if type(each) in (object, list, memoryview)]
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
+
+
+@pytest.fixture
+def fake(core):
+    return Fake(core)
+
+
+def misuse(call, *right, spare=1):
+    """Call with everything wrong that there is a name for; returns how often that was refused."""
+    refused = 0
+    before = [sys.getrefcount(each) for each in COUNTED]
+    attempts = [right[:count] for count in range(len(right))] + [right + (None,) * (spare + 1)]
+    attempts += [right[:at] + (wrong,) + right[at + 1 :] for at in range(len(right)) for wrong in WRONG]
+    for arguments in attempts:
+        try:
+            call(*arguments)
+        except Exception as error:
+            refused += 1 + 1000 * isinstance(error, SystemError)
+    with pytest.raises(TypeError):
+        call(*right, no_such_argument=1)
+    del attempts, arguments
+    gc.collect()
+    assert [sys.getrefcount(each) for each in COUNTED] == before
+    assert refused < 1000, "a SystemError is an accident of ours"
+    return refused
+
+
+def test_makers_are_misused():
+    """What makes Records, results and numbers out of their parts."""
+    record = ("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, b"data", "k", 1 << 127, b"\x80", 3, 4)
+    assert misuse(_hot.make_record, *record) > 60
+    assert misuse(_hot.make_user_record, b"data", "k", 1) > 10
+    assert misuse(_hot.make_put_result, "s", 1, EPOCH, FIRST, 5) > 20
+    assert misuse(_hot.sequence_number, EPOCH, FIRST, 1) > 10
+    for wrong in (*WRONG, "12", "5" * 400, "49" + "0" * 54):
+        for call in (_hot.parse_sequence_number, _hot.make_put_results, _hot.deaggregate, _hot.data_size):
+            try:
+                answer = call(wrong)
+            except (TypeError, ValueError):
+                continue
+            assert wrong in ((), [], b"") or isinstance(wrong, memoryview), (call, wrong, answer)
+
+
+def test_aggregates_are_misused():
+    """What makes aggregates, and what takes them apart."""
+    users = [(b"a", "k", None), (b"b", "l", 5)]
+    aggregate = partial(_hot.aggregate, users, 0)
+    assert misuse(aggregate, 0, 50_000, 1000, 1 << 20) > 20
+    for wrong in WRONG:
+        with pytest.raises((TypeError, ValueError)):
+            _hot.aggregate([(b"a", "k"), wrong], 0, 0, 50_000, 1000, 1 << 20)
+    packed = _hot.aggregate(users, 0, 0, 50_000, 1000, 1 << 20)[0][0]
+    record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, packed, "a")
+    assert misuse(_hot.deaggregate_records, [record], 1, 0, 5) > 20
+    for records in ([record, object()], [None], [packed]):
+        with pytest.raises((TypeError, ValueError)):
+            _hot.deaggregate_records(records, 1, 0, 5)
+    assert misuse(_hot.sealed_parts, record, 1) > 5
+    assert misuse(_hot.open_record, record, b"plain") > 5
+
+
+def test_reads_are_misused(fake):
+    """Reads, gets and appends: an address cannot be anything, so that is not tried."""
+    log = fake.log()
+    fake.put(log, (b"a", "k"))
+    hot, address = fake.hot, log.address
+    assert misuse(lambda *args, **more: hot.read(address, *args, **more), 1, "s", FIRST, 0, 10, 1 << 16) > 30
+    assert misuse(lambda *args, **more: hot.get(address, *args, **more), 1, "s", FIRST, EPOCH) > 20
+    assert misuse(lambda *args, **more: hot.next(address, *args, **more), 1, "s", FIRST) > 10
+    assert misuse(lambda *args, **more: hot.append(address, *args, **more), b"data", FIRST, False) > 5
+    for call, rest in ((hot.read, (1, "s", FIRST, 0, 10, 1 << 16)), (hot.get, (1, "s", FIRST, EPOCH))):
+        for wrong in (None, "text", -1, 1 << 200, 0):
+            with pytest.raises((TypeError, ValueError, OverflowError)):
+                call(wrong, *rest)
+
+
+def test_puts_are_misused(fake):
+    """One record, and many; a target of nothing."""
+    target = fake.target(fake.log(), fake.log())
+    assert misuse(target.put_record, b"data", "k", 1, b"\x80", False) > 20
+    assert misuse(target.try_put_record, b"data", "k", 1) > 10
+    assert misuse(target.put_records, [(b"data", "k", 1)], [None], False) > 10
+    for entry in WRONG:
+        with pytest.raises((TypeError, ValueError)):
+            target.put_records([(b"data", "k"), entry])
+    misuse(fake.hot.Target, 0, [fake.log().address], [1], ["s"], 1 << 20, False, None)
+    with pytest.raises(ValueError, match="at least 1"):
+        fake.hot.Target(0, [], [], [], 1 << 20, False, None)
+
+
+def test_producers_parts_are_misused():
+    """Where user records wait, and what settles them."""
+
+    class Future(_hot.UserPut):
+        pass
+
+    right = (Future, None, lambda: None, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    assert misuse(_hot.Intake, *right) > 40
+    with pytest.raises(TypeError):
+        _hot.Intake(int, *right[1:])
+    intake = _hot.Intake(*right)
+    for call in (intake.put_checked, intake.forget, lambda *args, **more: intake.take(*args, **more)):
+        for arguments in ((), (object(), object()), ("text", 5), (1, 2, 3, 4)):
+            with pytest.raises(TypeError):
+                call(*arguments)
+    misuse(_hot.settle, [intake.put(b"a", "k")], "done")
+    assert misuse(lambda *args, **more: intake.put(*args, **more), b"a", "k", 1) > 0
+
+    def no():
+        raise KeyboardInterrupt
+
+    raising = _hot.Intake(Future, None, no, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    with pytest.raises(KeyboardInterrupt):  # a signal's exception; the record is in all the same
+        raising.put(b"a", "k")
+    assert len(raising.take(-1)) == 1
+
+
+def test_a_module_that_is_not_bound_says_so(core):
+    """Everything that needs the core, before there is one; and binding to nonsense."""
+    unbound = fake_core.fresh_module()
+    gc.collect()  # walks what is not there yet
+    target = unbound.Target(0, [1], [1], ["s"], 1, False, None)
+    for call in (
+        lambda: unbound.deaggregate(b""), lambda: unbound.aggregate([], 0, 0, 1, 1, 1),
+        lambda: unbound.read(1, 1, "s", 64, 0, 1, 64), lambda: unbound.get(1, 1, "s", 64, 0),
+        lambda: unbound.next(1, 1, "s", 64), lambda: unbound.append(1, b"", 64, False),
+        lambda: unbound.deaggregate_records([], 0, 0, 0), lambda: target.put_record(b"", "k"),
+        lambda: target.put_records([(b"", "k")]), lambda: target.try_put_record(b"", "k"),
+    ):  # fmt: skip
+        with pytest.raises((RuntimeError, SystemError, TypeError, ValueError), match=r"bind|bound|Target"):
+            call()
+    errors = dict(fake_core.ERRORS)
+    for wrong in ({}, {**errors, "argument": 5}, {"argument": ValueError}):
+        with pytest.raises((TypeError, ValueError, KeyError)):
+            unbound.bind(core.fake_core_functions(), len, len, len, len, wrong)
+
+
+def test_the_collector_sees_into_everything(fake):
+    """Who refers to what is found, whatever is asked for; and nothing is said to be where it is not."""
+    home, outcome, keepalive = [1], [2], [3]
+
+    class Future(_hot.UserPut):
+        pass
+
+    wake = lambda: None  # noqa: E731
+    intake = _hot.Intake(Future, home, wake, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    future = intake.put(b"a", "k")
+    future._outcome, future._tries, future._callbacks = outcome, [4], [5]
+    entries = intake.entries
+    log = fake.log()
+    target = fake.hot.Target(0, [log.address], [1], ["s"], 1 << 20, False, keepalive)
+    for referred, owner in (
+        (home, intake), (wake, intake), (entries, intake), (Future, intake), (type(intake), intake), (home, future),
+        (outcome, future), (future._tries, future), (future._callbacks, future), (Future, future),
+        (keepalive, target), (fake.hot.Target, target),
+    ):  # fmt: skip
+        assert any(owner is each for each in gc.get_referrers(referred)), (referred, owner)
+    for name in ("Record", "PutResult", "PutResults", "Target", "UserRecord", "UserPut", "Intake"):
+        assert any(fake.hot is each for each in gc.get_referrers(getattr(fake.hot, name)))
+    for bound in (fake_core.raise_for, fake_core.partial_put, *fake_core.ERRORS.values()):
+        assert any(fake.hot is each for each in gc.get_referrers(bound))
+    del future, entries, intake
+    gc.collect()
+
+
+def test_what_is_compared_with_something_else():
+    """Records and results are equal to their like, ordered with nothing."""
+    record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, b"data", "k")
+    user, result = _hot.make_user_record(b"data", "k"), _hot.make_put_result("s", 1, EPOCH, FIRST, 5)
+    results = _hot.make_put_results((result,))
+    for one in (record, user, result, results):
+        assert one == one
+        assert one != 5
+        for compare in ("__lt__", "__ge__"):
+            assert getattr(one, compare)(one) is NotImplemented
+    for at in (5, -5):
+        with pytest.raises(IndexError):
+            results[at]
+    for at in ("text", 1 << 200, None):
+        with pytest.raises((TypeError, IndexError)):
+            results[at]
+    with pytest.raises(ValueError, match=r"."):
+        results.index(5)
+    assert results.count(5) == 0
