@@ -15,11 +15,11 @@ from branches.building import TREE, programs
 SECONDS_MAX = 3600
 # The tests that are about what the core and the extension do; the others take no branches that these do not.
 TESTS = (
-    "test_hot*", "test_shard", "test_stream", "test_store", "test_reader", "test_native", "test_routing", "test_hashes",
-    "test_lz4", "test_aggregation", "test_user_records", "test_producer", "test_compaction*", "test_encryption*",
-    "test_damage_and_retention", "test_repair", "test_verify", "test_limit", "test_retention", "test_reshard",
-    "test_golden", "test_fork", "test_arrow", "test_catalog", "test_snapshot", "test_iterators", "test_expiry",
-    "test_attributes", "test_annotations", "test_archive", "test_maintenance",
+    "hot/test_*", "encryption/test_*", "test_record_lists", "test_shard", "test_stream", "test_store", "test_reader",
+    "test_routing", "test_hashes", "test_lz4", "test_aggregation", "test_user_records", "test_producer",
+    "test_compaction*", "test_damage_and_retention", "test_repair", "test_verify", "test_limit", "test_retention",
+    "test_reshard", "test_golden", "test_fork", "test_arrow", "test_catalog", "test_snapshot", "test_iterators",
+    "test_expiry", "test_attributes", "test_annotations", "test_archive", "test_maintenance",
 )  # fmt: skip
 
 
