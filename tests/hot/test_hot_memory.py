@@ -8,7 +8,7 @@ from functools import partial
 
 import fake_core
 import pytest
-from fake_core import EPOCH, FIRST, Fake
+from fake_core import EPOCH, FIRST
 
 import streamstore  # noqa: F401 - it binds the module below
 from streamstore import _hot
@@ -37,21 +37,6 @@ def starved(call, check=lambda got: True):
             assert check(got), f"allocation {first}: {got!r}"
         told, quiet, first = told + (error is not None), 0 if error else quiet + 1, first + 1
     return told
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
-
-
-@pytest.fixture
-def log(fake):
-    return fake.log()
 
 
 @pytest.fixture

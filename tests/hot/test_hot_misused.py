@@ -11,7 +11,7 @@ from functools import partial
 
 import fake_core
 import pytest
-from fake_core import EPOCH, FIRST, Fake
+from fake_core import EPOCH, FIRST
 
 import streamstore  # noqa: F401 - it binds the module below
 from streamstore import _hot
@@ -33,16 +33,6 @@ WRONG = (
     True,
 )
 COUNTED = [each for each in WRONG if type(each) in (object, list, memoryview)]
-
-
-@pytest.fixture(scope="module")
-def core(tmp_path_factory):
-    return fake_core.build(tmp_path_factory.mktemp("fake_core"))
-
-
-@pytest.fixture
-def fake(core):
-    return Fake(core)
 
 
 def misuse(call, *right, spare=1):
