@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
+from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -93,3 +96,36 @@ def test_ctrl_c_ends_it_with_a_report(tmp_path: Path) -> None:
         report = json.loads(out)
         assert report["stopped"] is True
         assert len(list(store.stream("s").read("TRIM_HORIZON"))) == report["records"] > 10
+
+
+def offsets(*options: object) -> list[float]:
+    """When records come, in seconds from the start of a simulated run on a Monday."""
+    done = succeed("generate", "json:-", "-t", "x", "--start", "2026-01-05", "--seed", 7, *options)
+    began = datetime(2026, 1, 5, tzinfo=timezone.utc)
+    return [
+        (datetime.fromisoformat(line["event_time"][:-1] + "+00:00") - began).total_seconds() for line in done.json_lines
+    ]
+
+
+def test_arrivals_are_what_the_options_say(tmp_path: Path) -> None:
+    """Even, by chance, in bursts, or by a week with its spread and its slopes; a seed makes chance the same."""
+    assert offsets("-n", 4, "-r", 2) == [0, 0.5, 1, 1.5]
+    by_chance = offsets("-n", 20, "-r", 2, "--poisson")
+    assert len({round(after - before, 6) for before, after in pairwise(by_chance)}) == 19
+    assert offsets("-n", 20, "-r", 2, "--poisson") == by_chance != offsets("-n", 20, "-r", 2, "--poisson", "--seed", 8)
+    assert offsets("-n", 5, "-r", 2, "--burst", 1, 9) == [0, 0.5, 10, 10.5, 20]
+    week = tmp_path / "week.json"
+    week.write_text(json.dumps({"means": [0] + [100] * 167, "smooth": True}))
+    assert int(offsets("-n", 1, "--week", week)[0]) == 19  # 0.5 of the way to 100 a second is rounded to one record
+    week.write_text(json.dumps({"means": [50] * 168, "sigmas": [10] * 168}))
+    counts = Counter(map(int, offsets("-d", 20, "--week", week)))
+    assert len(set(counts.values())) > 5
+
+
+def test_keys_and_stamps() -> None:
+    """Keys of a set, whatever the source; event times in real time where they are asked for."""
+    done = succeed("generate", "json:-", "-s", "iot", "--keys", 3, "--zipf", 0, "-n", 200, "--stamp")
+    assert {line["partition_key"] for line in done.json_lines} == {"key-0", "key-1", "key-2"}
+    assert all("event_time" in line for line in done.json_lines)
+    done = succeed("generate", "json:-", "-s", "iot", "-n", 5)
+    assert not any("event_time" in line for line in done.json_lines)

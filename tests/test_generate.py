@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import statistics
 import threading
 import time
@@ -181,6 +182,34 @@ def test_scenarios(name: str) -> None:
         assert records[0].data.split(b"[")[1].startswith(b"14/Nov/2023:22:13:20 +0000]")
     else:
         assert all(isinstance(json.loads(record.data), dict) for record in records)
+
+
+def test_what_scenarios_are_made_of() -> None:
+    """Each looks like what it is: statuses, prices that walk, sensors that drift, totals that add up."""
+    logs = scenario("logs", seed=1)
+    lines = [logs.make(0).data.decode() for _ in range(3000)]
+    found = Counter(re.search(r'" (\d{3}) (\d+) "-"', line).groups()[0] for line in lines)
+    assert set(found) == {"200", "304", "404", "301", "500", "403", "503"}
+    assert 0.8 < found["200"] / 3000 < 0.95
+    assert all('" 304 0 "-"' in line for line in lines if '" 304 ' in line)
+    trades = [json.loads(source.make(0).data) for source in [scenario("trades", seed=1)] for _ in range(3000)]
+    busiest = Counter(trade["symbol"] for trade in trades).most_common()
+    assert busiest[0][1] > 5 * busiest[-1][1]
+    assert len({trade["price"] for trade in trades if trade["symbol"] == busiest[0][0]}) > 20
+    iot = scenario("iot", seed=1)
+    iot.DEVICES = 1  # type: ignore[attr-defined]
+    readings = [json.loads(iot.make(0).data) for _ in range(4000)]
+    assert len({reading["temperature"] for reading in readings}) > 50
+    batteries = [reading["battery"] for reading in readings]
+    assert 3 < max(batteries) - min(batteries) < 5
+    iot._battery[0] = 0.0005  # type: ignore[attr-defined]
+    assert json.loads(iot.make(0).data)["battery"] == 100.0
+    orders = [json.loads(source.make(0).data) for source in [scenario("orders", seed=1)] for _ in range(3000)]
+    assert {order["status"] for order in orders} == {"placed", "paid", "shipped", "delivered", "cancelled"}
+    for order in orders:
+        assert order["total"] == pytest.approx(
+            sum(item["price"] * item["quantity"] for item in order["items"]), abs=0.01
+        )
 
 
 def test_orders_go_their_way() -> None:
