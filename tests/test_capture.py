@@ -136,6 +136,9 @@ def test_a_record_is_placed_within_the_range_of_its_shard(store, origin):
     assert {record.data: record.shard_id for record in copy.read()} == {
         record.data: record.shard_id for record in stream.read()
     }
+    placed = {record.data for record in copy.read() if record.explicit_hash_key is not None}
+    assert placed <= {record.data for record in stream.read() if record.explicit_hash_key is not None}
+    assert len(placed) > 20
 
 
 def test_attributes_times_and_sources_go_on_from_a_store(store, origin):
@@ -279,11 +282,13 @@ def test_the_start_is_where_the_first_run_begins(store, origin, kind):
         pass
     time.sleep(0.02)
     put(stream, 5, 10)
-    assert once(copy, KINDS[kind](origin)) == 5
-    assert {record.data for record in copy.read()} == {b"%d" % number for number in range(10, 15)}
+    stream.split_shard("shardId-000000000000")
+    put(stream, 5, 15)
+    assert once(copy, KINDS[kind](origin)) == 10
+    assert {record.data for record in copy.read()} == {b"%d" % number for number in range(10, 20)}
     between = datetime.now(timezone.utc)
     time.sleep(0.02)
-    put(stream, 3, 15)
+    put(stream, 3, 20)
     assert once(store.create_stream("other"), KINDS[kind](origin, start=between)) == 3
 
 

@@ -203,6 +203,12 @@ def test_numbers_settle_what_came_in_before() -> None:
     again.note([listed("a", 3, 9, "z"), listed("b")])
     (fresh,) = again.ready()
     assert (fresh.id, fresh.iterator()) == ("b", {"ShardIteratorType": "TRIM_HORIZON"})
+    kept["a"]["ended"] = False
+    more = Shards({"ShardIteratorType": "LATEST"})
+    more.restore(kept)
+    more.note([listed("a", 3, 9, "z")])
+    (shard,) = more.ready()
+    assert shard.iterator() == {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": "20"}
 
 
 def test_a_record_is_placed_by_its_key_where_that_is_in_the_range() -> None:
