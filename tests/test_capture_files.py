@@ -297,6 +297,76 @@ def test_from_the_end_only_what_is_new(stream, logs):
     assert once(tail, writer.lines[10:] + other.lines)
 
 
+def test_from_the_end_is_from_the_last_whole_line(stream, logs):
+    """What has only begun comes when it ends; files that appear while it runs are taken whole."""
+    (logs / "app.log").write_bytes(b"1 old\n2 be")
+    tail = Tail(stream, logs / "*.log", from_end=True)
+    tail.step()
+    with open(logs / "app.log", "ab") as file:
+        file.write(b"gun\n3 new\n")
+    (logs / "other.log").write_bytes(b"4 other\n")
+    tail.step()
+    assert once(tail, [b"2 begun", b"3 new", b"4 other"])
+
+
+def test_a_line_may_be_longer_than_what_is_read_at_once(stream, logs):
+    """Up to what a record may have."""
+    line = b"7 " + b"x" * 700_000
+    (logs / "app.log").write_bytes(b"6\n" + line + b"\n8\n")
+    tail = Tail(stream, logs / "app.log")
+    tail.step()
+    assert once(tail, [b"6", line, b"8"])
+
+
+def test_lines_without_a_key_stay_together_through_a_rotation(stream, logs):
+    """They are placed by the path under which their file was first seen."""
+    path = logs / "app.log"
+    tail = Tail(stream, logs / "app.log*")
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"one\n")
+        tail.step()
+        path.rename(logs / "app.log.1")
+        file.write(b"two\n")
+        tail.step()
+    (logs / "app.log.2").write_bytes(b"three\n")
+    tail.step()
+    placed = {record.data: record.explicit_hash_key for record in stream.read()}
+    assert placed[b"one"] == placed[b"two"] != placed[b"three"]
+
+
+def test_who_does_not_follow_takes_the_last_record_of_several_lines(stream, logs, monkeypatch):
+    """However short a time nothing came."""
+    monkeypatch.setattr("streamstore.capture.files.QUIET", 3600.0)
+    (logs / "app.log").write_bytes(b"1 a\n  b\n2 c\n  d\n")
+    with Capture(stream, FileSource([f"{logs}/app.log"], multi_line=r"^\d")) as capture:
+        assert capture.run(follow=False).records == 2
+
+
+def test_files_that_are_gone_are_let_go(stream, logs, monkeypatch):
+    """One that was deleted as soon as it was read; one that was moved out of the patterns once nobody writes to it. Of
+    those that are gone a few are remembered.
+    """
+    monkeypatch.setattr("streamstore.capture.folder.REMEMBERED", 2)
+    tail = Tail(stream, logs / "*.log")
+    tracked = tail.capture.source._folder.tracked
+    for number in range(5):
+        path = logs / f"{number}.log"
+        path.write_bytes(b"%d here\n" % number)
+        tail.step()
+        path.unlink()
+        tail.step()
+        assert all(each.file < 0 for each in tracked.values())
+    assert len(tracked) == 2
+    with open(logs / "moved.log", "ab", buffering=0) as file:
+        file.write(b"8 here\n")
+        tail.step()
+        (logs / "moved.log").rename(logs / "elsewhere")
+        tail.step()
+        file.write(b"9 there\n")
+        tail.step()
+    assert once(tail, [*(b"%d here" % number for number in range(5)), b"8 here", b"9 there"])
+
+
 def test_packed_files_and_directories_are_left_alone(stream, logs):
     """What compression makes of a rotated file is not taken again."""
     (logs / "app.log.1.gz").write_bytes(b"1 packed\n")
