@@ -61,6 +61,7 @@ def test_what_is_never_carried_out_counts_too() -> None:
     assert total.operations + total.unfinished == 100
     assert total.unfinished >= 80
     assert total.latency_us.count == 100
+    assert total.latency_us.percentile(21) >= 200_000  # each of them from its moment to behind the drain
 
 
 def test_errors_are_counted_by_their_text() -> None:
@@ -270,6 +271,48 @@ def test_the_live_line_fits_80_columns(label: str) -> None:
     assert said[1].endswith(": 3 of 86400 s")
     assert said[2].endswith(": 85999 of 86400 s, 123,456,789,000 records, p50 59.1 s, p99 59.1 s")
     assert all(line.startswith(("ours:", "...", "https")) for line in said)
+
+
+def test_the_table_says_what_is_short_of_the_plan() -> None:
+    """A rate below the wanted one by a hundredth, and how far readers were behind."""
+    slow = timeline()
+    slow.seconds[0] = Tally()
+    slow.at(1).lag_ms = 1500
+    lines = table(made_run(("slow", slow), ("ours", timeline()))).splitlines()
+    text = " ".join(line.strip() for line in lines)
+    assert "slow: 2 failed operations, 67% of the wanted 200 /s, readers at most 1.5 s behind" in text
+    assert not any("of the wanted" in line for line in lines if line.startswith("ours: "))
+
+
+@pytest.mark.parametrize("door", ["store", "server"])
+def test_reads_take_turns_and_begin_anew(tmp_path: Path, door: str) -> None:
+    """Shard by shard, and each again from its beginning when it is through."""
+    with streamstore.open(tmp_path / "data", durability="process") as store:
+        stream = store.create_stream("load", 2)
+        for index in range(2):
+            stream.shards()[index].append([(b"%d%d" % (index, number), "k") for number in range(3)])
+        if door == "store":
+            found = turns(f"store:{tmp_path}/data#load")
+        else:
+            pytest.importorskip("granian")
+            with streamstore.serve_in_thread(store) as server:
+                found = turns(f"{server.url}/load")
+    for index in range(2):
+        mine = [data for data in found if data[0] == ord("0") + index]
+        assert len(mine) > 6
+        assert mine == [b"%d%d" % (index, number % 3) for number in range(len(mine))]
+
+
+def turns(address: str) -> list[bytes]:
+    """What twenty reads of two records give."""
+    subject = subject_of(address)
+    connection = subject.connect()
+    reading = connection.reading(0, 1, tip=False, fan_out=False)
+    found = [data for _ in range(20) for data in reading.read(2).data]
+    reading.close()
+    connection.close()
+    subject.close()
+    return found
 
 
 class _Checker(HTMLParser):
