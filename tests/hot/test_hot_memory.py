@@ -6,7 +6,6 @@ import copy
 import operator
 from functools import partial
 
-import fake_core
 import pytest
 from fake_core import EPOCH, FIRST
 
