@@ -66,8 +66,12 @@ static int time_by_objects(PyObject *record, time_kind kind, uint64_t *out)
     if (found == NULL)
         return -1;
     PyObject *value = found;
-    if (kind == BY_SOURCE)
-        value = PyDict_Check(found) ? PyDict_GetItemString(found, "arrival_us") : NULL;
+    if (kind == BY_SOURCE) {
+        /* not by PyDict_GetItemString, to which a lack of memory is a lack of the item */
+        PyObject *name = PyUnicode_FromString("arrival_us");
+        value = name != NULL && PyDict_Check(found) ? PyDict_GetItemWithError(found, name) : NULL;
+        Py_XDECREF(name);
+    }
     int status = time_of_object(value, out);
     Py_DECREF(found);
     return status;

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import operator
 from functools import partial
 
+import msgpack
 import pytest
 from fake_core import EPOCH, FIRST
 
@@ -17,6 +19,14 @@ _testcapi = pytest.importorskip("_testcapi")
 MISSES = 12  # so many calls in a row with nothing to fail: there are no more allocations
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_old():
+    """What is there before these tests is none of the collector's business: it would look at it each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def starved(call, check=lambda got: True):
     """Fail the first, the second, the third ... allocation of a call; returns how many failures were told.
 
@@ -25,6 +35,7 @@ def starved(call, check=lambda got: True):
     told = quiet = first = 0
     while quiet < MISSES:
         error = got = None
+        gc.collect()  # also empties the interpreter's lists of free objects, which would be used first
         _testcapi.set_nomemory(first, first + 1)
         try:
             got = call()
@@ -143,14 +154,57 @@ def test_user_records_go_in_and_out():
 
 
 def test_records_are_merged():
-    """Lists of records by their times."""
+    """Lists of records by their times, in order and out of it, with what can be a time and what cannot."""
     make = partial(_hot.make_record, "s", 1, EPOCH)
     records = [make(FIRST + 64 * n, FIRST + 64 * n + 64, n + 1, 5 + n, b"data", "k") for n in range(5)]
     size = _hot.data_size(records)
     starved(lambda: _hot.data_size(records), lambda got: got == size)
     starved(lambda: _hot.record_times(records, 0, 0), bool)
+    times = [_hot.record_times(records, 0, 0)] * 2
+    merged = _hot.merge_records([records, records[2:]], [0, 1], [True, False], [times[0], times[0][16:]])
+    assert len(merged[0]) > 0
     right = _hot.merge_records([records, records], [0, 0], [False, False])
     starved(lambda: _hot.merge_records([records, records], [0, 0], [False, False]), lambda got: got == right)
+
+
+def test_times_out_of_attributes():
+    """Event time and the source's time, said by numbers and by what is none; also where there is no room to look."""
+    make = partial(_hot.make_record, "s", 1, EPOCH)
+    values = (
+        5,
+        -5,
+        True,
+        1.5,
+        "x",
+        None,
+        (1 << 64) - 1,
+        [1],
+        {"arrival_us": 7},
+        {"arrival_us": -1},
+        {"arrival_us": "x"},
+    )
+    blocks = [msgpack.packb({key: value}) for key in "ts" for value in values]
+    blocks += [msgpack.packb({1: 2, "t": 9, "s": {"arrival_us": 9, 2: 3}}), msgpack.packb({"t": 1, "x": {"t": 2}})]
+    blocks += [b"\x82\xa1t\x01\xa1t\x02", msgpack.packb({"e": msgpack.ExtType(5, b"abc"), "t": 3})]
+    for n, block in enumerate(blocks):
+        record = make(FIRST + 64 * n, FIRST + 64 * n + 64, n + 1, 5 + n, b"data", "k", None, block)
+        for by in (0, 1, 2):
+            right = outcome(lambda record=record, by=by: _hot.record_times([record], by, 3))
+            assert right is None or len(right) == 8
+            starved(
+                lambda record=record, by=by: outcome(lambda: _hot.record_times([record], by, 3)),
+                lambda got, right=right: got == right,
+            )
+
+
+def outcome(call):
+    """What a call gives; None where it raises anything but MemoryError."""
+    try:
+        return call()
+    except MemoryError:
+        raise
+    except Exception:
+        return None
 
 
 def test_a_producers_intake():
