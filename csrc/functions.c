@@ -10,6 +10,7 @@ static const ss_function_table table = {
     .log_sync = ss_log_sync,
     .log_read = ss_log_read,
     .log_get = ss_log_get,
+    .log_state = ss_log_state_get,
     .ranges_route = ss_ranges_route,
     .ranges_route_keys = ss_ranges_route_keys,
     .ranges_hash = ss_ranges_hash,

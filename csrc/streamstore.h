@@ -458,7 +458,7 @@ const void *ss_functions(void);
 /* cffi: end */
 
 /* The layout of that table; the extension checks the version and size first. */
-#define SS_FUNCTIONS_VERSION 5
+#define SS_FUNCTIONS_VERSION 6
 typedef struct ss_aggregate_calls ss_aggregate_calls; /* aggregate.h */
 typedef struct {
     uint32_t version;
@@ -467,6 +467,7 @@ typedef struct {
     ss_status (*log_sync)(ss_log *, uint64_t);
     ss_status (*log_read)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, size_t, ss_read_result *);
     ss_status (*log_get)(ss_log *, uint64_t, uint64_t, uint8_t *, size_t, ss_record *, ss_read_result *);
+    ss_status (*log_state)(ss_log *, ss_log_state *);
     uint32_t (*ranges_route)(const ss_ranges *, ss_hash_key);
     void (*ranges_route_keys)(const ss_ranges *, const uint8_t *const *, const size_t *, size_t, uint32_t *);
     ss_hash_key (*ranges_hash)(const void *, size_t);

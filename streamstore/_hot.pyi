@@ -27,7 +27,19 @@ def read(
 ) -> tuple[list[Record], int, int, bool, int, int, int, bool]: ...
 def append(log: int, data: bytes, expected_tail: int, reserve: bool) -> int: ...
 def get(log: int, shard_index: int, shard_id: str, position: int, epoch: int) -> Record | None: ...
-def next(log: int, shard_index: int, shard_id: str, position: int) -> Record | None: ...
+def take(
+    log: int,
+    shard_index: int,
+    shard_id: str,
+    events: int,
+    horizon_us: int,
+    position: int,
+    expected_tail: int,
+    now_us: int,
+    visibility_us: int,
+    owner: int,
+) -> tuple[Record, int] | bool: ...
+def visible(log: int, /) -> int: ...
 def make_record(
     shard_id: str,
     shard_index: int,

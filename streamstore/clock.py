@@ -9,10 +9,12 @@ import ctypes
 import math
 import time
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
-_read_ns, _BOOT = time.clock_gettime_ns, time.CLOCK_BOOTTIME
+boot_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+"""Nanoseconds of the clock that `boot_us` reads, with no step between: for what is asked every microsecond."""
 
 
 def now_us() -> int:
@@ -65,7 +67,7 @@ def monotonic_us() -> int:
 
 def boot_us() -> int:
     """Microseconds of the clock that starts at boot and runs on while the machine sleeps."""
-    return _read_ns(_BOOT) // 1000
+    return boot_ns() // 1000
 
 
 def boot_id() -> str:

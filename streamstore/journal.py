@@ -18,6 +18,9 @@ from streamstore.errors import StoreFullError, TailMismatchError, TrimmedError
 _ROLL_LOOK_SIZE = 64 * limits.KIB
 _SHRINK_SIZE = limits.JOURNAL_RESERVE_SIZE // 2
 _SNAPSHOT_TRIES = 10
+_TORN = 1
+"""The tail of a state that is folded in part, because a signal's handler raised in between: no log ends there, so
+nothing that is decided from it can be appended, and the next look makes it anew."""
 
 
 class Folded(Protocol):
@@ -34,7 +37,9 @@ F = TypeVar("F", bound=Folded)
 class Journal(Generic[F]):
     """One process's view of a journal. Callers hold `lock` around everything but `sync`; goes on after a fork.
 
-    `state` is valid up to `tail`; a forked child and a handle that fell behind a trim get a new one.
+    `state` is valid up to `tail`; a forked child and a handle that fell behind a trim get a new one. Who published by
+    other means than `append` sets `owed`, (fold, values ...) that do what folding the event would, and then `tail`: it
+    is folded when somebody looks at the state next, and is not in the way of whoever waits for what was published.
     """
 
     def __init__(
@@ -49,10 +54,23 @@ class Journal(Generic[F]):
     def _after_fork(self) -> None:
         self.lock = threading.Lock()
         self.log: native.Log | None = None
-        self.state = self._new()
-        self.tail = 0
+        self._begin(0)
         self._look_at = 0
         self._snapshot_size = 0
+
+    def _begin(self, tail: int) -> None:
+        self._state = self._new()
+        self.owed: tuple[Any, ...] | None = None
+        self.tail = tail
+
+    @property
+    def state(self) -> F:
+        """What all events before `tail` fold into."""
+        if self.owed is not None:
+            (fold, *values), tail = self.owed, self.tail
+            self.tail, self.owed = _TORN, None  # a handler that raises between here and the fold leaves no gap
+            self.published(tail, fold, *values)
+        return self._state
 
     def open(self) -> native.Log:
         """The log, with everything published folded in when it is opened here. Raises what attaching raises."""
@@ -65,10 +83,20 @@ class Journal(Generic[F]):
 
     def refresh(self) -> bool:
         """Fold what is new; True where anything was."""
-        log = self.open()
+        log, _ = self.open(), self.state
+        if self.tail == _TORN:
+            self._begin(log.state().start)
         visible = log.visible()
         if self.tail >= visible:
             return False
+        try:
+            self._fold_to(log, visible)
+        except BaseException:
+            self.tail = _TORN
+            raise
+        return True
+
+    def _fold_to(self, log: native.Log, visible: int) -> None:
         while self.tail < visible:
             size = min(max(visible - self.tail, 4 * limits.KIB), limits.READ_CHUNK_SIZE)
             records, position, seen, _, status, _, _ = log.read(self.tail, 0, limits.READ_CHUNK_RECORDS, size)
@@ -76,13 +104,11 @@ class Journal(Generic[F]):
                 self.state.fold(record.data)
             if status & 0xFF == native.TRIMMED:
                 # Somebody snapshotted and trimmed behind our back: the snapshot is all we need.
-                self.state = self._new()
-                self.tail = log.state().start
+                self._begin(log.state().start)
             elif status:
                 raise native.error_for(status, log.shard_id)
             else:
                 self.tail = position if position > self.tail else seen
-        return True
 
     def append(
         self, event: bytes, fold: Callable[..., object] | None = None, *values: Any, reserve: bool = False
@@ -93,6 +119,7 @@ class Journal(Generic[F]):
         lets it use the space that is kept for what frees space. Raises StoreFullError, StaleHandleError,
         ClosedError, ReadOnlyError; nothing was published then.
         """
+        state = self.state
         try:
             tail = (self.log or self.open()).append_event(event, self.tail)
         except StoreFullError:
@@ -102,14 +129,22 @@ class Journal(Generic[F]):
         if not tail:
             self.refresh()
             return False
-        self.tail = tail
         if fold is None:
-            self.state.fold(event)
+            self.published(tail, state.fold, event)
         else:
+            self.published(tail, fold, *values)
+        return True
+
+    def published(self, tail: int, fold: Callable[..., object], *values: Any) -> None:
+        """An event decided from this state stands before `tail`: `fold(*values)` does what folding it would."""
+        try:
+            self.tail = tail
             fold(*values)
+        except BaseException:
+            self.tail = _TORN
+            raise
         if tail > self._look_at:
             self._roll_if_long()
-        return True
 
     def _append_on_full(self, event: bytes) -> int:
         """The new tail, or 0 where the event is to be decided again, because the journal was rolled."""

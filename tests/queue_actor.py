@@ -212,7 +212,7 @@ def _answer(actor: Actor, name: str, arguments: tuple[Any, ...]) -> Any:
 
 def freeze(now_us: int) -> None:
     """Stop the boot clock of this process there."""
-    clock.boot_us = lambda: now_us
+    clock.boot_ns = lambda: now_us * 1000
 
 
 def shorten() -> None:

@@ -75,8 +75,8 @@ class QueueModel(RuleBasedStateMachine):
     def begin(self) -> None:
         self.path = tempfile.mkdtemp(prefix="queue-model-")
         self.now_us = clock.boot_us()
-        self.real_boot_us = clock.boot_us
-        clock.boot_us = lambda: self.now_us
+        self.real_boot_ns = clock.boot_ns
+        clock.boot_ns = lambda: self.now_us * 1000
         self.chosen = {"visibility": VISIBILITY, "max_receive_count": RECEIVES_MAX, **self.options}
         self.actors: list[Any] = [self.opened(0), self.opened(1)]
         self.actors.append(self.opened(CHILD))
@@ -96,7 +96,7 @@ class QueueModel(RuleBasedStateMachine):
             try:
                 self.compare()
             finally:
-                clock.boot_us = self.real_boot_us
+                clock.boot_ns = self.real_boot_ns
                 for actor in self.actors:
                     actor.kill()
                 shutil.rmtree(self.path, ignore_errors=True)
@@ -178,7 +178,7 @@ class QueueModel(RuleBasedStateMachine):
             self.puts.append(Put(body, key, shard << 64 | position, ready_us, bool(delay)))
 
     def started_us(self) -> int:
-        return self.real_boot_us()
+        return self.real_boot_ns() // 1000
 
     def next_bodies(self, count: int) -> list[int]:
         self.bodies += count

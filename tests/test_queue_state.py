@@ -176,7 +176,7 @@ def test_deadlines_of_what_was_acknowledged_are_forgotten(state):
     for turn in range(1_000):
         receive(state, [64 + 8 * turn])
         state.fold(events.acknowledge_one(0, 64 + 8 * turn))
-    assert len(state._due) < 200
+    assert len(state.deadlines) < 200
     assert not state.live
 
 

@@ -1,5 +1,5 @@
-/* _hot.append(): compare-and-append of one event, without key, attributes or routing. What the log's tail should be is
- * always said: whoever was overtaken gets 0, reads on and decides again. */
+/* _hot.append() and _hot.visible(): compare-and-append of one event, without key, attributes or routing. What the log's
+ * tail should be is always said: whoever was overtaken gets 0, reads on and decides again. */
 #include "appender.h"
 
 #include "arguments.h"
@@ -41,4 +41,23 @@ PyObject *ss_appender_append(PyObject *module, PyObject *const *args, Py_ssize_t
     if (status != SS_OK)
         return ss_core_calls_raise(state, status, "append");
     return PyLong_FromUnsignedLongLong(appended.end_position);
+}
+
+PyObject *ss_appender_visible(PyObject *module, PyObject *log)
+{
+    ss_hot_state *state = PyModule_GetState(module);
+    ss_log_state facts;
+    void *address;
+    if (ss_core_calls_ready(state) < 0 || ss_arguments_pointer(log, "log", &address) < 0)
+        return NULL;
+    if (address == NULL) {
+        PyErr_SetString(PyExc_ValueError, "log must not be 0");
+        return NULL;
+    }
+    ss_status status;
+    if (ss_core_calls_state(state, address, &facts, &status) < 0)
+        return NULL;
+    if (status != SS_OK)
+        return ss_core_calls_raise(state, status, "end of a log");
+    return PyLong_FromUnsignedLongLong(facts.visible);
 }

@@ -108,6 +108,17 @@ int ss_core_calls_get(ss_hot_state *state, const ss_core_calls_get_request *requ
     }
 }
 
+int ss_core_calls_state(ss_hot_state *state, ss_log *log, ss_log_state *out, ss_status *status)
+{
+    for (;;) {
+        *status = state->core->log_state(log, out);
+        if (ss_status_code(*status) != SS_INTERRUPTED)
+            return 0;
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+    }
+}
+
 PyObject *ss_core_calls_raise(ss_hot_state *state, ss_status status, const char *format, ...)
 {
     va_list list;

@@ -47,6 +47,9 @@ typedef struct {
 int ss_core_calls_get(ss_hot_state *state, const ss_core_calls_get_request *request, uint8_t *buffer,
                       size_t buffer_size, ss_record *record, ss_read_result *result, ss_status *status);
 
+/* The facts on a log. One that this incarnation has not touched yet is recovered with the GIL held: for logs in use. */
+int ss_core_calls_state(ss_hot_state *state, ss_log *log, ss_log_state *out, ss_status *status);
+
 /* Raise through the bound function; `context` says what was going on. Always NULL. */
 PyObject *ss_core_calls_raise(ss_hot_state *state, ss_status status, const char *format, ...);
 

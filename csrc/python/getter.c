@@ -1,26 +1,15 @@
-/* _hot.get() and _hot.next(): the record at one place of a log. A frame of usual size is copied to the stack and
+/* _hot.get(): the record at one place of a log. A frame of usual size is copied to the stack and
  * checked there, so that the Record's chunk is made once, of the frame's very size; a longer one goes right into its
  * chunk. */
 #include "getter.h"
 
 #include "arguments.h"
-#include "core_calls.h"
-#include "record_object.h"
 
 #define STACK_FRAME_SIZE 4096
 
-enum { LOG, SHARD_INDEX, SHARD_ID, POSITION, NEXT_COUNT, EPOCH = NEXT_COUNT, COUNT };
+enum { LOG, SHARD_INDEX, SHARD_ID, POSITION, EPOCH, COUNT };
 
-typedef struct {
-    ss_hot_state *state;
-    ss_core_calls_get_request request;
-    ss_record_object_origin origin;
-    ss_record record;
-    ss_read_result result;
-    ss_status status;
-} getting;
-
-static int take_arguments(PyObject *const *values, getting *g)
+int ss_getter_arguments(PyObject *const *values, ss_getting *g)
 {
     uint64_t index;
     void *log;
@@ -38,12 +27,12 @@ static int take_arguments(PyObject *const *values, getting *g)
     return g->origin.shard_id == NULL ? -1 : 0;
 }
 
-static int call(getting *g, uint8_t *buffer, size_t size)
+static int call(ss_getting *g, uint8_t *buffer, size_t size)
 {
     return ss_core_calls_get(g->state, &g->request, buffer, size, &g->record, &g->result, &g->status);
 }
 
-static int get_small(getting *g)
+static int get_small(ss_getting *g)
 {
     uint8_t frame[STACK_FRAME_SIZE];
     if (call(g, frame, sizeof frame) < 0)
@@ -55,7 +44,7 @@ static int get_small(getting *g)
 }
 
 /* Once is enough: what stands at a place never grows. */
-static int get_large(getting *g)
+static int get_large(ss_getting *g)
 {
     size_t size = g->result.size_needed;
     g->origin.chunk = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
@@ -64,13 +53,12 @@ static int get_large(getting *g)
     return call(g, (uint8_t *)PyBytes_AsString(g->origin.chunk), size);
 }
 
-/* 0 with the outcome in g->status, -1 with an exception. */
-static int get_any(getting *g)
+int ss_getter_read(ss_getting *g)
 {
     return get_small(g) < 0 || (ss_status_code(g->status) == SS_SMALL && get_large(g) < 0) ? -1 : 0;
 }
 
-static PyObject *answer(getting *g)
+static PyObject *answer(ss_getting *g)
 {
     if (g->status == SS_OK && g->record.epoch == g->request.epoch)
         return ss_record_object_new(g->state, &g->origin, &g->record);
@@ -85,27 +73,12 @@ PyObject *ss_getter_get(PyObject *module, PyObject *const *args, Py_ssize_t arg_
     static const char *const parameters[] = {"log", "shard_index", "shard_id", "position", "epoch", NULL};
     static const ss_arguments_signature signature = {"get", parameters, COUNT, COUNT};
     PyObject *values[COUNT], *record = NULL;
-    getting g = {.state = PyModule_GetState(module)};
+    ss_getting g = {.state = PyModule_GetState(module)};
     if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(g.state) < 0)
         return NULL;
-    if (take_arguments(values, &g) == 0 &&
-        ss_arguments_u64(values[EPOCH], "epoch", UINT64_MAX, &g.request.epoch) == 0 && get_any(&g) == 0)
+    if (ss_getter_arguments(values, &g) == 0 &&
+        ss_arguments_u64(values[EPOCH], "epoch", UINT64_MAX, &g.request.epoch) == 0 && ss_getter_read(&g) == 0)
         record = answer(&g);
-    Py_XDECREF(g.origin.chunk);
-    Py_XDECREF(g.origin.shard_id);
-    return record;
-}
-
-PyObject *ss_getter_next(PyObject *module, PyObject *const *args, Py_ssize_t arg_count, PyObject *names)
-{
-    static const char *const parameters[] = {"log", "shard_index", "shard_id", "position", NULL};
-    static const ss_arguments_signature signature = {"next", parameters, NEXT_COUNT, NEXT_COUNT};
-    PyObject *values[NEXT_COUNT], *record = NULL;
-    getting g = {.state = PyModule_GetState(module)};
-    if (ss_arguments_bind(&signature, args, arg_count, names, values) < 0 || ss_core_calls_ready(g.state) < 0)
-        return NULL;
-    if (take_arguments(values, &g) == 0 && get_any(&g) == 0)
-        record = g.status == SS_OK ? ss_record_object_new(g.state, &g.origin, &g.record) : Py_NewRef(Py_None);
     Py_XDECREF(g.origin.chunk);
     Py_XDECREF(g.origin.shard_id);
     return record;

@@ -16,6 +16,7 @@
 #include "record_object.h"
 #include "sealed_record.h"
 #include "sequence.h"
+#include "taker.h"
 #include "target.h"
 #include "user_put.h"
 #include "user_record.h"
@@ -157,9 +158,6 @@ static PyMethodDef methods[] = {
      PyDoc_STR("merge_records($module, parts, begins, grows, times=None)\n--\n\n(records, times, ends): lists of "
                "Records as one, by arrival, or by times as `record_times`\ngives them; ties stay in the order of the "
                "parts. Each from where it begins to where it ends,\nwhich is where one came to its end that grows.")},
-    {"next", SS_HOT_FASTCALL(ss_getter_next), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("next($module, log, shard_index, shard_id, position)\n--\n\nThe Record that begins there, or None where "
-               "that is\nnot to be had, for any reason: `read` tells which.")},
     {"open_record", SS_HOT_FASTCALL(ss_sealed_record_open), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("open_record($module, record, plain)\n--\n\nThe encrypted Record with its attributes, key and data in "
                "plain.")},
@@ -176,6 +174,15 @@ static PyMethodDef methods[] = {
          "Records, at most\n"
          "buffer_size bytes of frames unless one alone is longer; SS_CORRUPT and SS_TRIMMED come as the status, all\n"
          "else raises. `sealed` says that some Record is encrypted.")},
+    {"take", SS_HOT_FASTCALL(ss_taker_take), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "take($module, log, shard_index, shard_id, events, horizon_us, position, expected_tail, now_us, "
+         "visibility_us,\n     owner)\n--\n\n"
+         "(the plain Record that begins there, new tail of `events`), once the event that says it was received is "
+         "appended\nthere; False where nothing came in either log; True where that needs a closer look, with "
+         "nothing done.")},
+    {"visible", ss_appender_visible, METH_O,
+     PyDoc_STR("visible($module, log, /)\n--\n\nThe end of what readers of a log may see.")},
     {NULL, NULL, 0, NULL},
 };
 

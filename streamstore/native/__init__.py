@@ -39,7 +39,7 @@ from streamstore.native.columns import Columns
 from streamstore.native.entries import frame_size_max, make_target, whole_results
 from streamstore.native.fork import watch_fork
 from streamstore.native.hold import Hold
-from streamstore.native.log import Log
+from streamstore.native.log import Log, Taker
 from streamstore.native.packing import Block, Packing, Seal, SegmentsGoneError, expand_block
 from streamstore.native.seeding import seed
 from streamstore.native.unsealing import Unsealer
@@ -65,6 +65,7 @@ __all__ = [
     "Packing",
     "Seal",
     "SegmentsGoneError",
+    "Taker",
     "Unsealer",
     "CORRUPT",
     "FIRST_POSITION",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from streamstore import clock, errors, limits
@@ -11,8 +12,9 @@ from streamstore._core import ffi, lib
 from streamstore._hot import Record
 from streamstore._hot import append as append_event
 from streamstore._hot import get as get_record
-from streamstore._hot import next as next_record
 from streamstore._hot import read as read_chunk
+from streamstore._hot import take as take_record
+from streamstore._hot import visible as visible_end
 from streamstore.native.border import (
     CORRUPT,
     INTERRUPTED,
@@ -35,6 +37,13 @@ if TYPE_CHECKING:
 
 
 Fetched = tuple[list[Record], int, int, bool, int, int, int, bool]
+Taker = Callable[[int, int, int, int, int], tuple[Record, int] | bool]
+"""(position, tail, now, visibility, owner) -> the record that begins there and the new tail of the delivery log whose
+tail was that, once the event `receive` of that record stands there, published but not yet durable.
+
+False where nothing came in either log; True, with nothing done, where it is not that simple: a record with attributes,
+an encrypted one, one that retention hides, a damaged place, another tail, a full disk.
+"""
 Opener = Callable[[Record], Record]
 """Decrypts one record. Raises KeyUnavailableError, or CorruptRangeError where the record's tag does not hold."""
 
@@ -131,9 +140,7 @@ class Log:
 
     def visible(self) -> int:
         """The end of what readers may see."""
-        out = ffi.new("ss_log_state *")
-        call(self.shard_id, lib.ss_log_state_get, self.pointer, out)
-        return int(out.visible)
+        return visible_end(self.address)
 
     def read(
         self, position: int, end: int, limit: int, buffer_size: int
@@ -154,10 +161,13 @@ class Log:
         result = Log.fetch(self, position, end, limit, buffer_size)
         return self._opened(*result[:7]) if result[7] else result[:7]
 
-    def next_held(self, position: int) -> Record | None:
-        """The record that begins there, also where retention hides it; None where `read_held` has more to say."""
-        record = next_record(self.address, self.shard_index, self.shard_id, position)
-        return record if record is None or not record.seal_offset else None
+    def taker(self, events: Log) -> Taker:
+        """What takes one record out of this log for a queue whose delivery log is `events`."""
+        return self.taker_held(events)
+
+    def taker_held(self, events: Log) -> Taker:
+        """What `taker` gives, also of what retention hides. Good while both logs are."""
+        return partial(take_record, self.address, self.shard_index, self.shard_id, events.address, 0)
 
     def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
         """What `read` gives, with encrypted records as they are stored; the last item says that there are such."""

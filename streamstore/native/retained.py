@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from streamstore._core import ffi
 from streamstore._hot import Record
+from streamstore._hot import take as take_record
 from streamstore.errors import KeyUnavailableError, TrimmedError
 from streamstore.native.border import CORRUPT, OK, TRIMMED
-from streamstore.native.log import Fetched, Log
+from streamstore.native.log import Fetched, Log, Taker
 from streamstore.values import LogState
 
 _LOOK_SIZE = 4096
@@ -107,6 +108,10 @@ class RetainedLog(Log):
         else:  # what is hidden may be read from any byte: no frame begins there, and nobody is to know
             past = status & 0xFF == CORRUPT and self._hidden(position)
         return ([], position, result[2], False, TRIMMED, 0, 0, False) if past else result
+
+    def taker(self, events: Log) -> Taker:
+        place = (self.address, self.shard_index, self.shard_id, events.address)
+        return lambda *delivery: take_record(*place, self.horizon(), *delivery)
 
     def read_columns(self, position: int, columns: Any, result: Any, read: Callable[[], int]) -> int:
         """Call `read`, which fills columns and result; TRIMMED where what it found is past."""

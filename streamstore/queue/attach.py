@@ -172,7 +172,7 @@ def configure(store: Store, name: str, options: Mapping[str, Any]) -> None:
 def purge(engine: Engine) -> int:
     """Acknowledge all there is; how many that were."""
     done = 0
-    while taken := engine.receive(1_000, 60 * limits.MICROSECONDS, engine.owner):
+    while taken := engine.receive(1_000, 60 * limits.MICROSECONDS):
         engine.acknowledge([(name, number) for _, name, number, _, _ in taken])
         done += len(taken)
     left: list[int] = []

@@ -38,6 +38,8 @@ _GONE = (ShardClosedError, StreamNotFoundError)
 LOOK_US = 100_000
 """How often somebody looks whether the processes that hold messages still live."""
 _RESERVED_BATCH = 100
+OURS = -1
+"""As the owner of a delivery: this process."""
 Receipt = tuple[int, int]
 """(name, number of the delivery)"""
 
@@ -78,7 +80,7 @@ class Engine:
         self._looked_us = 0
         self._bring_back_at_us = 0
         self._forgotten: dict[int, int] = {}  # by shard: the start up to which `forget_expired` came
-        self._on_store = False  # several shards: waits are on the store's word
+        self.on_store = False  # several shards: waits are on the store's word
 
     def _reconfigure(self) -> None:
         """Go by what the catalog says now: another may have changed the settings. Called while events are folded."""
@@ -143,19 +145,40 @@ class Engine:
 
     # --- receiving --------------------------------------------------------------------------------------------------
 
-    def receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
+    def receive(self, limit: int, visibility_us: int, owner: int = OURS) -> list[Taken]:
         """Up to `limit` messages, in flight for `visibility_us`, or until the owner's death. Never waits, never syncs.
 
         Raises CorruptRangeError once where records are damaged; the next call goes on behind them. StoreFullError on a
         full disk, unless nothing is in flight: then what it takes comes out of the reserve, as settling does.
         """
+        if owner == OURS:
+            owner = self._owner or self.owner
         try:
-            return self._receive(limit, visibility_us, owner)
+            with self.journal.lock:
+                state = self.journal.state if self._attached else self.state()
+                owners = state.owners
+                if owners and (len(owners) > 1 or self._owner not in owners):
+                    self._bring_back_soon()
+                receiver = self.receiver
+                if limit == 1:
+                    taken = receiver.receive_one(state, visibility_us, owner)
+                else:
+                    taken = receiver.receive(limit, visibility_us, owner)
+                if not taken and self.bring_back():
+                    taken = receiver.receive(limit, visibility_us, owner)
+                return taken
         except StoreFullError:
             self.trimmer.relieve()
             return self._receive_on_full(limit, visibility_us, owner)
         except _GONE as error:
             raise self.explain(error) from None
+
+    def _bring_back_soon(self) -> None:
+        # What a dead process held does not wait until there is nothing new.
+        now_us = clock.boot_us()
+        if now_us >= self._bring_back_at_us:
+            self._bring_back_at_us = now_us + LOOK_US
+            self.bring_back()
 
     def _receive_on_full(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         with self.journal.lock:
@@ -168,20 +191,6 @@ class Engine:
                 return self.receiver.receive(min(limit, _RESERVED_BATCH), visibility_us, owner)
             finally:
                 self.receiver.reserve = False
-
-    def _receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
-        with self.journal.lock:
-            owners = (self.journal.state if self._attached else self.state()).owners
-            if owners and (len(owners) > 1 or self._owner not in owners):
-                # What a dead process held does not wait until there is nothing new.
-                now_us = clock.boot_us()
-                if now_us >= self._bring_back_at_us:
-                    self._bring_back_at_us = now_us + LOOK_US
-                    self.bring_back()
-            taken = self.receiver.receive(limit, visibility_us, owner)
-            if not taken and self.bring_back():
-                taken = self.receiver.receive(limit, visibility_us, owner)
-            return taken
 
     def fetch(self, name: int) -> Record | None:
         """The record of a message, wherever it stands; None where retention took it. The caller holds the lock."""
@@ -402,7 +411,7 @@ class Engine:
 
     def watch(self) -> int:
         """What `wait` is to be told: read it before looking for messages."""
-        return self.attachment.watch() if self._on_store else 0
+        return self.attachment.watch() if self.on_store else 0
 
     def wait(self, seen: int, timeout_us: int) -> None:
         """Wait until there may be something to receive, at most `timeout_us` (-1: no end to it); returns early at
@@ -424,8 +433,8 @@ class Engine:
         # A give-back between the caller's look and the sleep wakes nobody; it is seen at the end of this slice.
         if place is not None:
             came = place[0].wait(place[1], slice_us)
-        elif not self._on_store:
-            self._on_store = True  # the caller looks again, with the word read first
+        elif not self.on_store:
+            self.on_store = True  # the caller looks again, with the word read first
             return
         else:
             came = self.attachment.wait(seen, slice_us)

@@ -39,11 +39,6 @@ def receive(
     return head + _words(positions) + _words(keys)
 
 
-def receive_one(shard: int, position: int, cursor: Cursor, now_us: int, visibility_us: int, owner: int) -> bytes:
-    """`receive` of one record without a key."""
-    return _RECEIVE_ONE.pack(RECEIVE, 0, 0, shard, now_us, visibility_us, owner, *cursor, position)
-
-
 def acknowledge_one(shard: int, position: int) -> bytes:
     return _ACK_ONE.pack(ACK, 0, 0, shard, position)
 

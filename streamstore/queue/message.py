@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from streamstore import clock
 from streamstore.errors import ForkedError, StaleReceiptError
 from streamstore.native import Record, sequence_number
+from streamstore.queue.receiver import Taken
 from streamstore.user_records import taking_apart
 
 if TYPE_CHECKING:
@@ -25,27 +26,39 @@ class Message:
     Made by `queue.get`. Any thread; belongs to the process that received it.
     """
 
-    __slots__ = ("_body", "_forks", "first_us", "name", "number", "queue", "receives", "record", "settled_as")
+    __slots__ = ("_body", "_forks", "delivery", "queue", "settled_as")
 
-    def __init__(self, queue: Queue, record: Record, name: int, number: int, receives: int, first_us: int) -> None:
+    def __init__(self, queue: Queue, delivery: Taken) -> None:
         self.queue = queue
-        self.record = record
-        self.name = name
-        self.number = number
-        self.receives = receives
-        self.first_us = first_us
+        self.delivery = delivery
         self.settled_as = OPEN
         self._body: Any = _UNSEEN
         self._forks = queue.engine.forks
 
     def __repr__(self) -> str:
-        return f"<Message {self.id} of {self.queue.name!r}, received {self.receives} time{'s' * (self.receives != 1)}>"
+        times = f"{self.receive_count} time{'s' * (self.receive_count != 1)}"
+        return f"<Message {self.id} of {self.queue.name!r}, received {times}>"
+
+    @property
+    def record(self) -> Record:
+        """The record that was put."""
+        return self.delivery[0]
+
+    @property
+    def name(self) -> int:
+        """Shard index << 64 | position of the record."""
+        return self.delivery[1]
+
+    @property
+    def number(self) -> int:
+        """The number of this delivery in the queue."""
+        return self.delivery[2]
 
     @property
     def body(self) -> Any:
         """What was put, decoded at the first look. Raises what the codec raises; the message can still be settled."""
         if self._body is _UNSEEN:
-            self._body = self.queue.codec.decode(self.record.data)
+            self._body = self.queue.codec.decode(self.delivery[0].data)
         return self._body
 
     @property
@@ -78,12 +91,12 @@ class Message:
     @property
     def receive_count(self) -> int:
         """How often it was received, this time included (since it was restored, if it was)."""
-        return self.receives
+        return self.delivery[3]
 
     @property
     def first_received(self) -> datetime:
         """When it was received first."""
-        return clock.to_datetime(self.first_us)
+        return clock.to_datetime(self.delivery[4])
 
     @property
     def put_time(self) -> datetime:
@@ -98,7 +111,8 @@ class Message:
         if self.settled_as != ACKED:
             if self.settled_as or self._forks != self.queue.engine.forks:
                 self._check()
-            self.queue.engine.acknowledge_one(self.name, self.number)
+            _, name, number, _, _ = self.delivery
+            self.queue.engine.acknowledge_one(name, number)
             self.settled_as = ACKED
 
     def nack(self, delay: float = 0) -> None:

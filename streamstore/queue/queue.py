@@ -57,6 +57,7 @@ class Queue:
         self.store = store
         self.name = name
         self.codec = codec
+        self._takes_bytes = codec.name == "bytes"
         self.engine = engine
         self.stream = store.stream_by_id(engine.settings.stream_id)
         self.heart: Heart = engine.part("heart", lambda: Heart(engine))
@@ -65,6 +66,7 @@ class Queue:
         if self.settings.guarded:
             self._guard = engine.part("guard", lambda: Guard(engine, self.stream))
         self._scatter = self.stream.info.lineage.next_index > 1
+        self._direct = self._guard is None and not self._scatter
         self._closed = False
 
     @property
@@ -112,18 +114,18 @@ class Queue:
         full queue (max_records, max_bytes) waits as `block` and `timeout` say, then raises queue.Full. Raises
         InvalidTypeError or InvalidArgumentError where the codec cannot take the body, RecordTooLargeError.
         """
-        data = encode(self.codec, body)
+        data = body if type(body) is bytes and self._takes_bytes else encode(self.codec, body)
         if self._closed:
             raise self._closed_error()
-        block_of = self._attributes(delay, id) if delay or id is not None else None
-        if self._guard is not None:
-            return self._guard.put([(data, key, block_of, id)], self._room_wait_us(block, timeout))[0]
-        if block_of is None and not self._scatter:
+        if self._direct and not delay and id is None:
             try:
                 return self.stream.put_record(data, key)
             except InvalidArgumentError:
                 if not self._was_resharded():
                     raise
+        if self._guard is not None:
+            item = (data, key, self._attributes(delay, id), id)
+            return self._guard.put([item], self._room_wait_us(block, timeout))[0]
         facts = self._facts(delay, id) or None
         try:
             return self.stream.put_record(data, key, explicit_hash_key=self._place(key, id), attributes=facts)
@@ -135,6 +137,7 @@ class Queue:
     def _was_resharded(self) -> bool:
         """Has the stream several shards only since this handle looked, so that a message needs a place now?"""
         before, self._scatter = self._scatter, self.stream.check().lineage.next_index > 1
+        self._direct = self._guard is None and not self._scatter
         return self._scatter and not before
 
     def _room_wait_us(self, block: bool, timeout: float | None) -> int:
@@ -228,12 +231,12 @@ class Queue:
         if self._closed:
             raise self._closed_error()
         us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
-        taken = engine.receive(1, us, engine.owner)
+        taken = engine.receive(1, us)
         if not taken:
             if not block:
                 raise std.Empty
             taken = self._wait_for(1, us, timeout)
-        return Message(self, *taken[0])
+        return Message(self, taken[0])
 
     def get_nowait(self) -> Message:
         """As get(block=False)."""
@@ -248,12 +251,12 @@ class Queue:
         count("n", n, 1, 10_000)
         engine = self.engine
         us = engine.settings.visibility_us if visibility is None else visibility_us(visibility)
-        taken = engine.receive(n, us, engine.owner)
+        taken = engine.receive(n, us)
         if not taken:
             if not block:
                 raise std.Empty
             taken = self._wait_for(n, us, timeout)
-        return [Message(self, *item) for item in taken]
+        return [Message(self, item) for item in taken]
 
     def _wait_for(self, n: int, us: int, timeout: float | None) -> list[Any]:
         """Wait for the turn, then on the store, until something is received."""
@@ -265,8 +268,8 @@ class Queue:
             while True:
                 if self._closed:
                     raise self._closed_error()
-                seen = engine.watch()
-                if taken := engine.receive(n, us, engine.owner):
+                seen = engine.watch() if engine.on_store else 0
+                if taken := engine.receive(n, us):
                     return taken
                 left_us = -1 if until_us is None else until_us - clock.monotonic_us()
                 if until_us is not None and left_us <= 0:
@@ -318,8 +321,8 @@ class Queue:
         delay_us = microseconds("delay", delay, 0, limits.QUEUE_VISIBILITY_MAX_S)
         receipts = ((message.name, message.number),)
         most = self.settings.max_receive_count
-        if most and message.receives >= most:
-            self.engine.kill(receipts, f"given back after {message.receives} receives")
+        if most and message.receive_count >= most:
+            self.engine.kill(receipts, f"given back after {message.receive_count} receives")
         else:
             self.engine.nack(receipts, delay_us)
 

@@ -51,34 +51,35 @@ class Receiver:
 
     def receive(self, limit: int, visibility_us: int, owner: int) -> list[Taken]:
         """What engine.receive does; the state is open."""
-        state = self.journal.state
-        if limit == 1 and self._plain and (one := self._receive_one(state, visibility_us, owner)) is not None:
-            return [one]
-        taken = self._receive(state, limit, visibility_us, owner)
+        taken = self._receive(self.journal.state, limit, visibility_us, owner)
         if not taken and self.journal.refresh():
             taken = self._receive(self.journal.state, limit, visibility_us, owner)
         return taken
 
-    def _receive_one(self, state: FoldedDeliveries, visibility_us: int, owner: int) -> Taken | None:
-        """The short way of most receives: the next record of the only shard, where nothing is due; None where it is
-        not that simple.
+    def receive_one(self, state: FoldedDeliveries, visibility_us: int, owner: int) -> list[Taken]:
+        """`receive` of one. Mostly that is the next record of the only shard, with nothing due: it is read, and said to
+        be received, in one call; that is folded after it was handed out.
         """
-        now_us = clock.boot_us()
-        if not state.is_quiet(now_us) or (ahead := self.source.only(state.cursors)) is None:
-            return None
-        record = ahead.next()
-        if record is None or record.attribute_block:
-            return None
-        shard, position = ahead.shard, record.position
-        name = shard << 64 | position
-        behind: Cursor = _make(Cursor, (record.next_position, record.ordinal, position, record.epoch))
-        event = events.receive_one(shard, position, behind, now_us, visibility_us, owner)
-        number = state.number + 1  # said before the append, which may go on to fold what others receive
-        values = (shard, name, behind, now_us, visibility_us, owner)
-        if not self.journal.append(event, state.receive_one, *values, reserve=self.reserve):
-            return None
-        ahead.take(record)
-        return record, name, number, 1, now_us + state.wall_offset_us
+        now_us = clock.boot_ns() // 1000
+        ahead = self.source.single or self.source.find_single(state.cursors)
+        if ahead is None or not self._plain or self.reserve or state.ready:
+            return self.receive(1, visibility_us, owner)
+        if (deadlines := state.deadlines) and deadlines[0][0] <= now_us:
+            return self.receive(1, visibility_us, owner)
+        journal, shard = self.journal, ahead.shard
+        cursor = state.cursors.get(shard)
+        if cursor is None:
+            return self.receive(1, visibility_us, owner)
+        take = ahead.take or ahead.bind(journal.open())
+        found = take(cursor.position, journal.tail, now_us, visibility_us, owner)
+        if found is True:
+            return self.receive(1, visibility_us, owner)
+        if found is False:
+            return []
+        record, tail = found
+        name = shard << 64 | record.position if shard else record.position
+        journal.owed, journal.tail = (_fold_one, state, shard, record, now_us, visibility_us, owner), tail
+        return [(record, name, state.number + 1, 1, now_us + state.wall_offset_us)]
 
     def _append(self, event: bytes) -> bool:
         return self.journal.append(event, reserve=self.reserve)
@@ -228,7 +229,12 @@ class Receiver:
 
 
 def _behind(record: Record) -> Cursor:
-    return Cursor(record.next_position, record.ordinal, record.position, record.epoch)
+    behind: Cursor = _make(Cursor, (record.next_position, record.ordinal, record.position, record.epoch))
+    return behind
+
+
+def _fold_one(state: FoldedDeliveries, shard: int, record: Record, now_us: int, visibility_us: int, owner: int) -> None:
+    state.receive_one(shard, shard << 64 | record.position, _behind(record), now_us, visibility_us, owner)
 
 
 def key_of(record: Record) -> int:

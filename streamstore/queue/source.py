@@ -39,7 +39,19 @@ class Damaged(Exception):
 class Ahead:
     """Records of one shard from position `at` on that nobody has taken yet: records[begin:]."""
 
-    __slots__ = ("at", "begin", "buffer_size", "count_max", "forever", "log", "looked_to", "read", "records", "shard")
+    __slots__ = (
+        "at",
+        "begin",
+        "buffer_size",
+        "count_max",
+        "forever",
+        "log",
+        "looked_to",
+        "read",
+        "records",
+        "shard",
+        "take",
+    )
 
     def __init__(self, log: native.Log, at: int, forever: bool) -> None:
         self.log = log
@@ -49,6 +61,7 @@ class Ahead:
         self.count_max = _RECORDS_AHEAD if forever else 1
         # Where nothing expires, nothing has to be compared with a horizon.
         self.read = log.read_held if forever else log.read
+        self.take: native.Taker | None = None
         self.at = at
         self.begin = 0
         self.looked_to = at
@@ -66,23 +79,10 @@ class Ahead:
         self.begin = begin
         self.at = position
 
-    def next(self) -> Record | None:
-        """The record that comes next, where it was read or can be read simply; `peek` tells why not."""
-        if self.begin < len(self.records):
-            return self.records[self.begin]
-        if self.forever and (record := self.log.next_held(self.at)) is not None:
-            return record
-        found, following, _, _, status, _, _ = self.read(self.at, 0, self.count_max, self.buffer_size)
-        if status or not found:
-            return None
-        self.records, self.begin, self.looked_to = found, 0, following
-        return found[0]
-
-    def take(self, record: Record) -> None:
-        """What `next` gave was taken."""
-        if self.begin < len(self.records):
-            self.begin += 1
-        self.at = record.next_position
+    def bind(self, events: native.Log) -> native.Taker:
+        """What takes the next record and says so in `events`, from now on `take`."""
+        self.take = (self.log.taker_held if self.forever else self.log.taker)(events)
+        return self.take
 
 
 class Source:
@@ -106,6 +106,7 @@ class Source:
         """Begin anew: in a forked child."""
         self._ahead: dict[int, Ahead] = {}
         self._active: list[int] | None = None
+        self.single: Ahead | None = None
         self._drained: set[int] = set()
 
     def log(self, shard: int) -> native.Log:
@@ -145,7 +146,7 @@ class Source:
 
     def look_again(self) -> None:
         """The stream may have been resharded: ask the catalog at the next look."""
-        self._active = None
+        self._active = self.single = None
 
     def shards(self) -> list[int]:
         """All shards that are there."""
@@ -170,16 +171,11 @@ class Source:
             begin = ahead.begin
         return ahead.records[begin : begin + limit]
 
-    def only(self, cursors: Mapping[int, Cursor]) -> Ahead | None:
-        """What is read ahead of the only shard there is to read, where it stands at the cursor; None where it is not
-        that simple.
-        """
-        shards = self._active or self.active(cursors)
-        if len(shards) != 1:
-            return None
-        shard = shards[0]
-        cursor, ahead = cursors.get(shard), self._ahead.get(shard)
-        return ahead if cursor is not None and ahead is not None and ahead.at == cursor.position else None
+    def find_single(self, cursors: Mapping[int, Cursor]) -> Ahead | None:
+        """What `single` is from now on: the only shard there is to read, once something of it was looked at."""
+        shards = self.active(cursors)
+        self.single = self._ahead.get(shards[0]) if len(shards) == 1 else None
+        return self.single
 
     def _read_on(self, shard: int, ahead: Ahead, limit: int) -> None:
         rest = ahead.records[ahead.begin :]
@@ -196,7 +192,7 @@ class Source:
                 ended = closed and position >= visible
             if ended and not rest and shard not in self._drained:
                 self._drained.add(shard)
-                self._active = None
+                self.look_again()
             ahead.looked_to = max(ahead.looked_to, following)
             if not records or status or following >= seen:
                 ahead.buffer_size = _BUFFER_MIN
@@ -216,8 +212,9 @@ class Source:
         ahead = self._ahead.get(shard)
         if ahead is None:
             return self.log(shard), (cursors.get(shard) or self.first(shard)).position
+        cursor = cursors.get(shard)
         # Frames that are no records may stand between the last one delivered and the tail.
-        return ahead.log, max(ahead.looked_to, ahead.at)
+        return ahead.log, max(ahead.looked_to, ahead.at, cursor.position if cursor else 0)
 
     def advance(self, shard: int, count: int) -> None:
         """The first `count` peeked records were taken."""
@@ -228,6 +225,7 @@ class Source:
     def skip_to(self, shard: int, position: int) -> None:
         """Nothing before `position` is wanted any more."""
         self._ahead.pop(shard, None)
+        self.single = None
 
     def fetch(self, name: int) -> Record | None:
         """The record of a name; None where it is gone or damaged."""

@@ -13,7 +13,7 @@ is neither in `live` nor in `dead` has been acknowledged (or expired); what stan
 
 Invariants:
     S1  `live` and `dead` name no message at or behind its shard's cursor, and none twice
-    S2  every entry of `live` with a deadline stands in `_due`, or in `ready` once the deadline passed
+    S2  every entry of `live` with a deadline stands in `deadlines`, or in `ready` once the deadline passed
     S3  `in_flight`, `owners` and `keys` follow from `live` alone
 """
 
@@ -107,14 +107,14 @@ class Deliveries:
         self.keys: dict[int, list[int]] = {}
         self.ready: dict[int, Delivery] = {}
         self._ready_order: list[int] = []
-        self._due: list[tuple[int, int, tuple[int, ...]]] = []
+        self.deadlines: list[tuple[int, int, tuple[int, ...]]] = []
         batches: dict[Delivery, list[int]] = {}
         for name, delivery in self.live.items():
             batches.setdefault(delivery, []).append(name)
         for delivery, names in batches.items():
             self._count(delivery, names)
-            self._due.append((delivery.deadline_us, delivery.number, tuple(names)))
-        heapify(self._due)
+            self.deadlines.append((delivery.deadline_us, delivery.number, tuple(names)))
+        heapify(self.deadlines)
 
     # --- moving entries ---------------------------------------------------------------------------------------------
 
@@ -131,22 +131,22 @@ class Deliveries:
         self.live.update(dict.fromkeys(names, delivery))
         self._count(delivery, names)
         # Always a tuple: of two with one deadline and number the heap compares the names.
-        heappush(self._due, (delivery.deadline_us, delivery.number, tuple(names)))
-        if len(self._due) > 2 * len(self.live) + _HEAP_SLACK:
+        heappush(self.deadlines, (delivery.deadline_us, delivery.number, tuple(names)))
+        if len(self.deadlines) > 2 * len(self.live) + _HEAP_SLACK:
             self._prune()
 
     def _prune(self) -> None:
         # What was acknowledged in time leaves its deadline behind.
         live = self.live
         kept: list[tuple[int, int, tuple[int, ...]]] = []
-        for deadline, number, names in self._due:
+        for deadline, number, names in self.deadlines:
             left = [
                 name for name in names if (d := live.get(name)) and d.number == number and d.deadline_us == deadline
             ]
             if left:
                 kept.append((deadline, number, tuple(left)))
         heapify(kept)
-        self._due = kept
+        self.deadlines = kept
 
     def _take(self, name: int) -> Delivery | None:
         delivery = self.live.pop(name, None)
@@ -198,7 +198,7 @@ class Deliveries:
         self.in_flight += 1
         if owner:
             self.owners[owner] = self.owners.get(owner, 0) + 1
-        due = self._due
+        due = self.deadlines
         heappush(due, (deadline_us, number, (name,)))
         if len(due) > 2 * len(self.live) + _HEAP_SLACK:
             self._prune()
@@ -372,17 +372,13 @@ class Deliveries:
 
     def due(self, now_us: int) -> bool:
         """Is anything there to be delivered again? Brings `ready` up to `now_us`."""
-        while self._due and self._due[0][0] <= now_us:
-            deadline_us, number, names = heappop(self._due)
+        while self.deadlines and self.deadlines[0][0] <= now_us:
+            deadline_us, number, names = heappop(self.deadlines)
             for name in names:
                 delivery = self.live.get(name)
                 if delivery is not None and delivery.number == number and delivery.deadline_us == deadline_us:
                     self._make_ready(name, delivery)
         return bool(self.ready)
-
-    def is_quiet(self, now_us: int) -> bool:
-        """Is there nothing to be delivered again, and has no deadline passed since `due` was asked last?"""
-        return not self.ready and (not self._due or self._due[0][0] > now_us)
 
     def _make_ready(self, name: int, delivery: Delivery) -> None:
         self.ready[name] = delivery
@@ -422,7 +418,7 @@ class Deliveries:
 
     def next_deadline_us(self) -> int | None:
         """When something waiting or in flight is to be looked at next, on the boot clock."""
-        return self._due[0][0] if self._due else None
+        return self.deadlines[0][0] if self.deadlines else None
 
     def held(self) -> int:
         """Messages in flight whose time has not passed, as of what `due` was asked last."""

@@ -11,7 +11,7 @@
 #include "streamstore.h"
 
 /* What a script speaks of, and what is counted. */
-enum { FAKE_APPEND_TRY, FAKE_APPEND, FAKE_SYNC, FAKE_READ, FAKE_GET, FAKE_CALLS };
+enum { FAKE_APPEND_TRY, FAKE_APPEND, FAKE_SYNC, FAKE_READ, FAKE_GET, FAKE_STATE, FAKE_CALLS };
 
 #define FAKE_EPOCH 1700000000000000
 #define FAKE_WAIT_MAX_MS 20000
@@ -305,6 +305,15 @@ static ss_status fake_get(ss_log *log, uint64_t position, uint64_t epoch, uint8_
     return SS_OK;
 }
 
+static ss_status fake_state(ss_log *log, ss_log_state *out)
+{
+    ss_status status = pass_gate(log, FAKE_STATE);
+    uint64_t end = SS_FIRST_POSITION + log->size;
+    if (status == SS_OK)
+        *out = (ss_log_state){.tail = end, .visible = end, .record_count = log->count, .closed = log->closed};
+    return status;
+}
+
 ss_ranges *fake_core_ranges_new(uint32_t count, int broken)
 {
     ss_ranges *ranges = calloc(1, sizeof *ranges);
@@ -353,6 +362,7 @@ static const ss_function_table functions = {
     .log_sync = fake_sync,
     .log_read = fake_read,
     .log_get = fake_get,
+    .log_state = fake_state,
     .ranges_route = fake_route,
     .ranges_route_keys = fake_route_keys,
     .ranges_hash = fake_hash,

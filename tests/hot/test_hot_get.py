@@ -76,28 +76,3 @@ def test_bad_parameters_are_refused(fake, log, change):
     with pytest.raises((TypeError, ValueError)):
         fake.hot.get(**{**good, **change})
     assert log.calls(GET) == 0
-
-
-def test_next_is_the_record_that_begins_there_whatever_its_epoch(fake, log):
-    """None where it is not to be had, for any reason: who wants to know which reads."""
-    fake.put(log, (b"one", "k"), (bytes(100_000), None))
-    place = (log.address, 100, "shard-0")
-    first = fake.hot.next(*place, FIRST)
-    assert first == fake.get(log)
-    second = fake.hot.next(*place, first.next_position)
-    assert second.data == bytes(100_000)
-    assert fake.hot.next(*place, second.next_position) is None
-    assert fake.hot.next(*place, FIRST + 8) is None
-    for status in (TRIMMED, CORRUPT, CLOSED):
-        log.script(GET, status, 1)
-        assert fake.hot.next(*place, FIRST) is None
-    assert fake.hot.next(*place, FIRST) == first
-
-
-@pytest.mark.parametrize("change", [{"log": 0}, {"shard_index": -1}, {"shard_id": 5}, {"position": 1 << 64}])
-def test_bad_parameters_of_next_are_refused(fake, log, change):
-    """As those of get."""
-    good = {"log": log.address, "shard_index": 1, "shard_id": "s", "position": FIRST}
-    with pytest.raises((TypeError, ValueError)):
-        fake.hot.next(**{**good, **change})
-    assert log.calls(GET) == 0
