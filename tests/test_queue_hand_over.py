@@ -43,7 +43,7 @@ def test_what_is_handed_out_is_folded_before_anybody_looks(pair):
     queue.put_many(["a", "b"])
     first = queue.get()
     assert queue.stats()["in_flight"] == 1
-    assert first.receipt == f"0-{first.name}-1"
+    assert first.receipt == f"0-{first.name}-{first.number}"
     second = queue.get()
     assert (second.body, second.receive_count) == ("b", 1)
     assert second.first_received >= first.first_received

@@ -137,6 +137,16 @@ def test_after_a_reboot_nothing_is_in_flight_and_delays_stand(state):
     assert state.candidates(10) == [72]
 
 
+def test_deliveries_of_two_lives_of_a_store_are_numbered_apart(state):
+    """What a power cut took was numbered too; a delivery log of before numbers went apart is read as it was."""
+    receive(state, [64])
+    state.fold(events.other("attach", 2, "boot-2", 10, 1_040 * SECOND, 1 << 32))
+    receive(state, [72])
+    assert [state.live[name].number for name in (64, 72)] == [1, (1 << 32) + 1]
+    state.fold(events.other("attach", 3, "boot-2", 20, 1_050 * SECOND))
+    assert state.number == (1 << 32) + 1
+
+
 def test_a_snapshot_is_the_whole_state(state):
     """What a snapshot is folded into answers as the original does."""
     receive(state, [64, 72, 80])

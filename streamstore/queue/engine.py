@@ -38,6 +38,7 @@ _GONE = (ShardClosedError, StreamNotFoundError)
 LOOK_US = 100_000
 """How often somebody looks whether the processes that hold messages still live."""
 _RESERVED_BATCH = 100
+_NUMBERS_APART = 1 << 20
 OURS = -1
 """As the owner of a delivery: this process."""
 Receipt = tuple[int, int]
@@ -112,8 +113,14 @@ class Engine:
                 break
             if state.incarnation and not self.syncs:
                 self._find_losses(state)
-            event = events.other("attach", incarnation, boot, clock.boot_us(), clock.now_us())
-            self.journal.append(event, reserve=True)
+            # A power cut, or a restore, may have taken deliveries whose receipts live on. So those of each life of the
+            # store are numbered from the wall clock on, which stays ahead of them, as none takes a microsecond. Durable
+            # before the first of them: where the clock went back, they are numbered apart from what was there.
+            now_us = clock.now_us()
+            number = now_us if now_us > state.number else state.number + _NUMBERS_APART
+            event = events.other("attach", incarnation, boot, clock.boot_us(), now_us, number)
+            if self.journal.append(event, reserve=True):
+                self.journal.sync(self.journal.tail)
         self._attached = True
 
     def _find_losses(self, state: FoldedDeliveries) -> None:

@@ -347,9 +347,13 @@ class Deliveries:
             self.totals["lost"] += 1
             del self.dead[name]
 
-    def attach(self, incarnation: int, boot: str, boot_us: int, wall_us: int) -> None:
-        """The store was opened anew; after a reboot the boot clock began anew, and nobody is left who held anything."""
+    def attach(self, incarnation: int, boot: str, boot_us: int, wall_us: int, number: int = 0) -> None:
+        """The store was opened anew; after a reboot the boot clock began anew, and nobody is left who held anything.
+
+        Deliveries are numbered from `number` on, if that is ahead of what they were.
+        """
         self.incarnation = incarnation
+        self.number = max(self.number, number)
         offset_us = wall_us - boot_us
         if boot != self.boot:
             shift_us = self.wall_offset_us - offset_us if self.boot else 0

@@ -1,0 +1,110 @@
+"""Receipts as text, kept somewhere while the store lived on: after a reboot, after a power cut, in a restored store."""
+
+from __future__ import annotations
+
+import queue as std
+import shutil
+
+import pytest
+
+import streamstore
+from streamstore import clock, errors
+
+
+@pytest.fixture
+def path(tmp_path):
+    with streamstore.open(tmp_path / "store", durability="process") as store:
+        queue = store.queue("jobs")
+        queue.put_many(["first", "a", "b"])
+        queue.get().ack()
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def reboot(monkeypatch):
+    """The machine starts anew: another boot id, and a boot clock that begins at nothing."""
+    boots = []
+
+    def again():
+        boots.append(1)
+        boot, began_ns = f"boot {len(boots)}", clock.boot_ns()
+        monkeypatch.setattr(clock, "boot_id", lambda: boot)
+        boot_ns = clock.boot_ns
+        monkeypatch.setattr(clock, "boot_ns", lambda: boot_ns() - began_ns + 1_000_000)
+
+    return again
+
+
+def test_a_receipt_from_before_a_reboot_is_good_until_somebody_receives_again(path, reboot):
+    """Nothing is in flight after one, and an acknowledgement that comes first still counts."""
+    with streamstore.open(path) as store:
+        receipts = [message.receipt for message in store.queue("jobs").get_many(2, visibility=43_200)]
+    reboot()
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        assert queue.qsize() == 2
+        queue.ack(receipts[0])
+        queue.ack(receipts[0])
+        again = queue.get_nowait()
+        assert (again.body, again.receive_count) == ("b", 2)
+        for call in (lambda: queue.ack(receipts[1]), lambda: queue.extend(receipts[1], 5)):
+            with pytest.raises(errors.StaleReceiptError, match="delivered again"):
+                call()
+        again.ack()
+        assert queue.stats()["total_acknowledged"] == 3
+
+
+def test_an_extension_from_before_a_reboot_is_of_the_clock_that_runs_now(path, reboot):
+    """A receipt that is still good extends from now on, whatever the boot clock said before."""
+    with streamstore.open(path) as store:
+        receipt = store.queue("jobs").get(visibility=43_200).receipt
+    reboot()
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        queue.extend(receipt, 600)
+        assert queue.get_nowait().body == "b"
+        with pytest.raises(std.Empty):
+            queue.get_nowait()
+        (delivery,) = [item for item in queue.engine.journal.state.live.values() if item.receives == 1][:1]
+        assert 500_000_000 < delivery.deadline_us - clock.boot_us() <= 600_000_000
+        queue.ack(receipt)
+
+
+@pytest.mark.parametrize("rebooted", [True, False])
+def test_a_receipt_whose_delivery_was_lost_acknowledges_no_other(path, tmp_path, reboot, rebooted):
+    """A power cut, or a restore, took the delivery: the message goes to another worker, under another number."""
+    shutil.copytree(path, tmp_path / "before")
+    with streamstore.open(path) as store:
+        lost = store.queue("jobs").get().receipt
+    shutil.rmtree(path)
+    shutil.move(tmp_path / "before", path)
+    if rebooted:
+        reboot()
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        with pytest.raises(errors.StaleReceiptError, match="never given"):
+            queue.ack(lost)
+        other = queue.get_nowait()
+        assert other.body == "a"
+        for call in (lambda: queue.ack(lost), lambda: queue.extend(lost, 0), lambda: queue.ack(other, lost)):
+            with pytest.raises(errors.StaleReceiptError, match="delivered again"):
+                call()
+        assert queue.stats()["in_flight"] == 1
+        other.ack()
+
+
+def test_numbers_stay_apart_where_the_wall_clock_went_back(path, tmp_path, monkeypatch, reboot):
+    """A machine that forgets the time with its power: the attachment that numbered what was lost is durable."""
+    with streamstore.open(path) as store:
+        queue = store.queue("jobs")
+        assert queue.qsize() == 2
+        shutil.copytree(path, tmp_path / "cut")  # as a power cut leaves it: what is synced is there
+        lost = queue.get().receipt
+    reboot()
+    monkeypatch.setattr(clock, "now_us", lambda: 1_000_000)
+    with streamstore.open(tmp_path / "cut") as store:
+        queue = store.queue("jobs")
+        other = queue.get_nowait()
+        with pytest.raises(errors.StaleReceiptError, match="delivered again"):
+            queue.ack(lost)
+        other.ack()
