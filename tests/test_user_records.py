@@ -219,6 +219,20 @@ def test_a_message_holds_the_user_records_of_its_aggregate(store):
     assert [each.partition_key for each in found[False]] == ["a", "a", "a", "k"]
 
 
+def test_the_async_twin_of_a_message_holds_the_same(store):
+    """What is in it is had without waiting."""
+    bundled(store.queue("q", codec="bytes").stream, numbered(3))
+
+    async def receive():
+        async with streamstore.aio.open(store.path) as twin:
+            async with await (await twin.queue("q")).get(timeout=5) as message:
+                return message.user_records(), message.user_records(False), message.inner.record
+
+    users, whole, record = asyncio.run(receive())
+    assert data(users) == [b"0", b"1", b"2"]
+    assert whole == [record]
+
+
 def test_the_command_line_shows_user_records(store):
     """`read` and `tail` take aggregates apart with --deaggregate, by --range-rule."""
     stream = store.create_stream("s", shard_count=2)

@@ -12,7 +12,7 @@ from streamstore import clock, queue
 from streamstore.aio.offload import call
 from streamstore.aio.waiter import Ticket, waiter_of
 from streamstore.errors import ClosedError, StaleReceiptError
-from streamstore.native import PutResult
+from streamstore.native import PutResult, Record
 from streamstore.queue.message import Message as InnerMessage
 
 
@@ -50,6 +50,10 @@ class Message:
     def receive_count(self) -> int:
         """How often it was received, this time included."""
         return self.inner.receive_count
+
+    def user_records(self, deaggregate: bool | str = True) -> list[Record]:
+        """What is in it, as Message.user_records; waits for nothing."""
+        return self.inner.user_records(deaggregate)
 
     async def ack(self) -> None:
         """It is done, as Message.ack."""
