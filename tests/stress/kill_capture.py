@@ -2,8 +2,9 @@
 
 The end is compared with what the endpoint itself gives: data, keys, order within each shard, numbers, times, parents,
 each record once. Then the capture is replayed into a fresh server of ours and captured again: the same data and order,
-and the same gaps. These are held to the bar of a replay's timing where the machine let the replay itself keep to it.
-Ends with status 0 and figures, or with an assertion that says what was broken.
+and the same gaps, each record having arrived while it was sent; they are held to the bar of a replay's timing where the
+machine let the replay and its calls keep to it. Ends with status 0 and figures, or with an assertion that says what was
+broken.
 """
 
 from __future__ import annotations
@@ -84,21 +85,24 @@ class Load:
         active(self.client, STREAM)
 
 
-def capture_until_killed(directory: Path, url: str) -> None:
-    """A capture that only a kill ends."""
+def capture_until_killed(directory: Path, url: str, begun: Any) -> None:
+    """A capture that only a kill ends; it says when it has begun."""
     proof.die_with_parent()
     with streamstore.open(directory, durability="process") as store:
         stream = store.create_stream(STREAM, shard_count=2, exist_ok=True)
         with Capture(stream, f"{url}/{STREAM}", interval=0.05) as capture:
-            capture.run()
+            capture.run(progress=lambda _: begun.set())
 
 
 def kill_captures(directory: Path, url: str, kills: int, chance: random.Random) -> None:
     """One after the other, each killed after a while in which it has begun, or has not."""
     for _ in range(kills):
-        process = FORK.Process(target=capture_until_killed, args=(directory, url))
+        begun = FORK.Event()
+        process = FORK.Process(target=capture_until_killed, args=(directory, url, begun))
         process.start()
-        process.join(chance.uniform(0.3, 4.0))
+        if chance.random() < 0.8:
+            begun.wait(60)
+        process.join(chance.uniform(0, 3))
         assert process.exitcode is None, f"a capture ended by itself: {process.exitcode}"
         process.kill()
         process.join()
@@ -135,19 +139,33 @@ def check(captured: Any, truth: dict[str, list[dict[str, Any]]], parents: dict[s
 
 
 def again(captured: Any, directory: Path, speed: float) -> None:
-    """Replay a capture into a fresh server and capture that: the same data, in the same order for each key."""
+    """Replay a capture into a fresh server and capture that: the same data, in the same order for each key, and each
+    record arrived there while it was sent. So gaps differ by no more than what the replay was late and a call took.
+    """
     with endpoint("ours", directory / "fresh") as (url, client):
         make_stream(client, STREAM, 3)
         replay = Replay(captured, by="source", speed=speed)
-        replay.run(KinesisTarget(client, STREAM))
+        target = KinesisTarget(client, STREAM)
+        sent: dict[bytes, tuple[float, float]] = {}
+        calls = Histogram()
+        for batch in replay.batches():
+            begun = time.time()
+            target.send(batch)
+            ended = time.time()
+            sent.update(dict.fromkeys([record.data for record in batch], (begun * 1e6, ended * 1e6)))
+            calls.add(int((ended - begun) * 1e6))
         told("timing error of the replay", replay.timing)
+        told("time of the calls", calls)
         with streamstore.open(directory / "second", durability="process") as store:
             second = store.create_stream(STREAM, shard_count=3)
             with Capture(second, f"{url}/{STREAM}", interval=0.05) as capture:
                 capture.run(follow=False)
             errors = compare(captured, second, speed)
+            for record in second.read():
+                begun, ended = sent[record.data]
+                assert begun - RESOLUTION_US <= record.source["arrival_us"] <= ended, record.data
     told(f"difference of the gaps beyond the {RESOLUTION_US / 1000:g} ms that the API tells", errors)
-    if keeps_the_bar(replay.timing):
+    if keeps_the_bar(replay.timing) and keeps_the_bar(calls):
         assert keeps_the_bar(errors), "the second capture has other gaps"
     else:
         print("this machine was too busy for the replay to keep its bar: the gaps are not held to it")
