@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import house_rules as rules
@@ -52,6 +53,16 @@ def test_the_map_names_every_source_file():
         pytest.skip("there is no ARCHITECTURE.md")
     assert rules.unmapped(MAPPED, FILES["ARCHITECTURE.md"]) == []
     assert rules.dangling(MAPPED, FILES["ARCHITECTURE.md"]) == []
+
+
+def test_the_layers_of_the_page_are_those_that_hold():
+    """ARCHITECTURE.md shows every package at the level that imports are held to; steps of a tenth are ours."""
+    shown = {}
+    for level, names in re.findall(r"^ *([\d.]+) +(\w+(?:, \w+)*) {2,}", FILES["ARCHITECTURE.md"], re.MULTILINE):
+        shown |= dict.fromkeys(names.split(", "), int(float(level)))
+    assert shown == {name: int(rules.LEVELS[name]) for name in shown}
+    packages = {path.parent.name for path in (ROOT / "streamstore").glob("*/__init__.py")}
+    assert packages <= set(shown)
 
 
 # ---- Each rule bites ----

@@ -94,8 +94,6 @@ class Shards:
                     start = {"ShardIteratorType": "TRIM_HORIZON"} if self._begun else self._start
                     shard = self._shards[each["ShardId"]] = Shard(each["ShardId"], start=start)
                     fresh = True
-                    if not self._begun and start["ShardIteratorType"] != "TRIM_HORIZON" and _is_closed(each):
-                        shard.read_to_end = shard.ended = start["ShardIteratorType"] == "LATEST"
                 shard.is_listed, shard.is_closed = True, _is_closed(each)
                 keys = each["HashKeyRange"]
                 shard.first_key, shard.last_key = int(keys["StartingHashKey"]), int(keys["EndingHashKey"])
