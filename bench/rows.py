@@ -115,21 +115,14 @@ COMPACTION = [
 ]
 MEMORY = [
     Row(
-        "memory.write",
+        f"memory.{name}",
         "memory",
-        "private memory (peak RssAnon) of the writing process",
+        f"private memory (peak RssAnon) of the {who} process",
         "bytes",
         at_most(64 * MIB),
         1024,
-    ),
-    Row(
-        "memory.read",
-        "memory",
-        "private memory (peak RssAnon) of the reading process",
-        "bytes",
-        at_most(64 * MIB),
-        1024,
-    ),
+    )
+    for name, who in (("write", "writing"), ("read", "reading"))
 ]
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from streamstore.errors import InvalidArgumentError
+
 
 class Piece(NamedTuple):
     """One record: from `begin` to before `end` of the bytes that were cut, its last newline included; `data` is without
@@ -17,6 +19,14 @@ class Piece(NamedTuple):
     data: bytes
     lines: int
     whole: bool
+
+
+def start_pattern(multi_line: str | None) -> re.Pattern[bytes] | None:
+    """What is found in the first line of a record of several, None for one a line. Raises InvalidArgumentError."""
+    try:
+        return None if multi_line is None else re.compile(multi_line.encode())
+    except re.error as error:
+        raise InvalidArgumentError(f"multi_line is no regular expression: {error}") from None
 
 
 def cut(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from streamstore import clock
-from streamstore.capture.cutting import Piece, cut
+from streamstore.capture.cutting import Piece, cut, start_pattern
 from streamstore.capture.folder import Folder
 from streamstore.capture.source import Lag, Taken
 from streamstore.capture.tracked import Tracked, from_map
@@ -56,10 +55,7 @@ class FileSource:
         self.name = ", ".join(self._folder.patterns)
         self.id = source_id or "files:" + hashlib.sha256("\0".join(sorted(self._folder.patterns)).encode()).hexdigest()
         self._taker = taker or FieldTaker()
-        try:
-            self._start = None if multi_line is None else re.compile(multi_line.encode())
-        except re.error as error:
-            raise InvalidArgumentError(f"multi_line is no regular expression: {error}") from None
+        self._start = start_pattern(multi_line)
         self._size_max = 1 << 20
         self._interval = interval
         self._advanced: list[Tracked] = []

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import select
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from streamstore import clock
-from streamstore.capture.cutting import Piece, cut
+from streamstore.capture.cutting import Piece, cut, start_pattern
 from streamstore.capture.source import Lag, Taken
-from streamstore.errors import InvalidArgumentError
 from streamstore.fields import FieldTaker
 from streamstore.native import Record
 from streamstore.values import PutEntry
@@ -43,10 +41,7 @@ class PipeSource:
         self.shard_count = 1
         self._file = file.fileno()
         self._taker = taker or FieldTaker()
-        try:
-            self._start = None if multi_line is None else re.compile(multi_line.encode())
-        except re.error as error:
-            raise InvalidArgumentError(f"multi_line is no regular expression: {error}") from None
+        self._start = start_pattern(multi_line)
         self._size_max = 1 << 20
         self._position = self._read = 0  # all up to here is in; what was cut so far
         self._line = 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 from boto_clients import remote
+from serving import check_each_once, killed_under, serve
 
 import streamstore
 from streamstore import errors
@@ -133,15 +133,6 @@ def test_stopping_ends_subscriptions_and_answers_what_is_under_way(store):
     assert found[0]["SubscribeToShardEvent"]["Records"] == []
 
 
-def serve(directory, *options):
-    """The verb as a process; its URL once it is ready."""
-    command = [sys.executable, "-m", "streamstore", "serve", str(directory), "--port", "0", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    line = process.stdout.readline()
-    assert line.startswith("ready: "), line
-    return process, line.split()[1:]
-
-
 def test_the_verb_serves_until_a_signal(tmp_path):
     """A ready line, an answer, exit code 0 at SIGTERM; what was acknowledged is there."""
     process, (url,) = serve(tmp_path / "d")
@@ -172,11 +163,10 @@ def test_tls_beside_plain_http_with_a_certificate_of_its_own(tmp_path):
 
 def test_every_200_is_on_disk_after_a_kill(tmp_path):
     """kill -9 under load from four clients: nothing acknowledged is lost, and no record comes twice."""
-    process, (url,) = serve(tmp_path / "d")
-    remote(url).create_stream(StreamName="s", ShardCount=2)
-    acknowledged: list[bytes] = []
+    with streamstore.open(tmp_path / "d") as store:
+        store.create_stream("s", 2)
 
-    def write(who):
+    def write(who, url, acknowledged):
         client = remote(url)
         for number in range(100_000):
             data = b"%d-%d" % (who, number)
@@ -186,17 +176,5 @@ def test_every_200_is_on_disk_after_a_kill(tmp_path):
                 return
             acknowledged.append(data)
 
-    threads = [threading.Thread(target=write, args=(who,)) for who in range(4)]
-    for thread in threads:
-        thread.start()
-    while len(acknowledged) < 200:
-        time.sleep(0.01)
-    process.kill()
-    for thread in threads:
-        thread.join()
-    process.wait()
-    process.stdout.close()
-    with streamstore.open(tmp_path / "d") as store:
-        found = [record.data for record in store.stream("s").read()]
-    assert set(acknowledged) <= set(found)
-    assert len(found) == len(set(found))
+    acknowledged = killed_under([partial(write, who) for who in range(4)], tmp_path / "d", least=200)
+    check_each_once(tmp_path / "d", "s", acknowledged)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 from running import STRESS
+from serving import end, serve
 
 import streamstore
 
@@ -23,13 +22,11 @@ SHARDS = 3
 @contextlib.contextmanager
 def served(directory: Path) -> Iterator[str]:
     """A server of the directory, as a process of its own."""
-    command = [sys.executable, "-m", "streamstore", "serve", str(directory), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout
-            yield process.stdout.readline().split()[1]
-        finally:
-            process.terminate()
+    process, (url,) = serve(directory)
+    try:
+        yield url
+    finally:
+        end(process)
 
 
 def client(url: str) -> Any:

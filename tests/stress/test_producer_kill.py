@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import socket
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 from producing import check_places, places_of
+from serving import end, serve
 
 import streamstore
 from streamstore.producer import Producer
@@ -28,14 +27,6 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def serve(path, port):
-    """`streamstore serve` on that port, once it is ready."""
-    command = [sys.executable, "-m", "streamstore", "serve", str(path), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline()
-    return process
-
-
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_future_tells_the_truth(tmp_path, ordered):
     """Over kills at random moments and splits in between, on a `sync` stream: nothing that was put is lost, what is
@@ -46,7 +37,7 @@ def test_every_future_tells_the_truth(tmp_path, ordered):
     with streamstore.open(path) as store:
         store.create_stream("s", shard_count=2)
     port = free_port()
-    process = serve(path, port)
+    process, _ = serve(path, "--port", str(port))
     knobs = {"record_max_buffered_time": 10, "aggregation_max_size": 2_000, "connect_timeout": 1_000}
     futures = []
     stop = threading.Event()
@@ -65,21 +56,17 @@ def test_every_future_tells_the_truth(tmp_path, ordered):
         thread.start()
         for turn in range(TURNS):
             time.sleep(dice.random())
-            process.kill()
-            process.wait()
-            process.stdout.close()
+            end(process, kill=True)
             if turn % 3 == 1:
                 with streamstore.open(path) as store:
                     stream = store.stream("s")
                     stream.split_shard(next(shard.id for shard in stream.shards() if not shard.is_closed))
-            process = serve(path, port)
+            process, _ = serve(path, "--port", str(port))
         time.sleep(0.5)
         stop.set()
         thread.join()
         producer.flush(timeout=60)
-    process.terminate()
-    process.wait()
-    process.stdout.close()
+    end(process)
     with streamstore.open(path) as store:
         records = list(store.stream("s").read(deaggregate="strict"))
     check_places(futures, places_of(records))

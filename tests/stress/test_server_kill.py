@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import threading
-import time
+from functools import partial
 
 import pytest
+from serving import check_each_once, killed_under
 
 import streamstore
 
@@ -25,7 +23,7 @@ def client(url):
     return boto3.client("kinesis", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}), **credentials)
 
 
-def write(url, who, acknowledged):
+def write(who, url, acknowledged):
     kinesis = client(url)
     try:
         for number in range(1_000_000):
@@ -46,22 +44,6 @@ def test_every_200_is_on_disk(tmp_path):
     with streamstore.open(tmp_path / "d") as store:
         store.create_stream("s", 4)
     for turn in range(ROUNDS):
-        command = [sys.executable, "-m", "streamstore", "serve", str(tmp_path / "d"), "--port", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        url = process.stdout.readline().split()[1]
-        before = len(acknowledged)
-        threads = [threading.Thread(target=write, args=(url, f"{turn}-{who}", acknowledged)) for who in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        while len(acknowledged) < before + 50:
-            time.sleep(0.01)
-        time.sleep(dice.random())
-        process.kill()
-        for thread in threads:
-            thread.join()
-        process.wait()
-        process.stdout.close()
-    with streamstore.open(tmp_path / "d") as store:
-        found = [record.data for record in store.stream("s").read()]
-    assert set(acknowledged) <= set(found)
-    assert len(found) == len(set(found))
+        clients = [partial(write, f"{turn}-{who}") for who in range(CLIENTS)]
+        acknowledged += killed_under(clients, tmp_path / "d", least=50, longer=dice.random())
+    check_each_once(tmp_path / "d", "s", acknowledged)
