@@ -33,9 +33,11 @@ def newest(stream: ReaderHome, n: int, apart: TakingApart | None) -> list[Record
         state = log.state()
         if state.record_count > state.start_record_count:
             kept = state.record_count - state.start_record_count
-            own = _newest_of(stream, shards, log, state, n)
-            if len(own) < min(n, kept):  # some are published and not durable yet: as many more that are
-                own = _newest_of(stream, shards, log, state, n + min(n, kept) - len(own))
+            window = n
+            own = _newest_of(stream, shards, log, state, window)
+            while len(own) < n and window < kept:  # some are published and not durable yet: nobody knows how many
+                window *= 2
+                own = _newest_of(stream, shards, log, state, window)
             found += (own if apart is None else apart.apply(index, own)[0])[-n:]
             found.sort(key=lambda record: record.arrival_us)
             found = found[-n:]

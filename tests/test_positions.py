@@ -125,6 +125,8 @@ def test_the_last_records_are_the_last_that_can_be_seen(tmp_path):
         stream.log(0).append([(b"published", "k")])  # and not synced
         assert data(stream.last(3)) == [b"7", b"8", b"9"]
         assert data(stream.last(20)) == [b"%d" % turn for turn in range(10)]
+        stream.log(0).append([(b"published", "k")] * 8)  # more than are asked for
+        assert data(stream.last(3)) == [b"7", b"8", b"9"]
 
 
 def test_a_shard_whose_first_segment_was_never_finished_is_cleared(tmp_path):
