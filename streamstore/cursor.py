@@ -16,6 +16,7 @@ from streamstore.user_records import TakingApart, not_before
 
 _logger = logging.getLogger("streamstore")
 arrival = attrgetter("arrival_us")
+_TIP_SIZE = 4 * limits.KIB
 
 Failure = Callable[["Cursor", Place, int, int, int], StreamStoreError]
 """The error for a read of a shard at a place that ended in this status, with this damage."""
@@ -64,7 +65,10 @@ class Skipped:
 class Cursor:
     """How far one shard has been fetched, and what is fetched but not all handed out (merge only)."""
 
-    __slots__ = ("_ends", "_goes_on", "end", "ended", "index", "log", "pending", "place", "records_end", "taken")
+    __slots__ = (
+        *("_ends", "_goes_on", "at_tip", "end", "ended", "index"),
+        *("log", "pending", "place", "records_end", "taken"),
+    )
 
     def __init__(self, index: int, log: native.Log, place: Place, end: int) -> None:
         self.index = index
@@ -77,6 +81,7 @@ class Cursor:
         self.records_end = 0  # with a close frame fetched: where the last record before it ends
         self._ends = 0
         self._goes_on = False  # for a shard of which records were returned
+        self.at_tip = False  # nothing was there behind what is fetched, at the last look
 
     @property
     def is_closed(self) -> bool:
@@ -102,15 +107,10 @@ class Cursor:
         while True:
             last = self.pending[-1] if self.pending else None
             place = self.place if last is None else Place(last.next_position, last.epoch)
-            visible, closed = self.log.reach()
-            end = self.end or visible
-            if place.position >= end:
-                if closed and place.position >= visible:
-                    self._close(place.position, visible)
-                self.ended = bool(self.end or closed)
+            size = self._size_to_read(place.position, chunk_size)
+            if not size:
                 return []
-            size = max(min(chunk_size, end - place.position), 4 * limits.KIB)
-            records, following, _, end_of_log, status, begin, stop = self.log.read(
+            records, following, visible, end_of_log, status, begin, stop = self.log.read(
                 place.position, self.end, limits.READ_CHUNK_RECORDS, size
             )
             if status and not records:
@@ -123,16 +123,33 @@ class Cursor:
             self.ended = not status and (end_of_log or bool(self.end and following >= self.end))
             if end_of_log and not status:
                 self._close(records[-1].next_position if records else place.position, following)
+            self.at_tip = bool(records) and following == visible and not status and not self.ended
             if not records:
                 self.place = Place(max(following, place.position), place.epoch)
                 if not self.ended and following > place.position:
                     continue
-            records = self._cut(records, options.end_us)
+            if options.end_us >= 0:
+                records = self._cut(records, options.end_us)
             if options.taking_apart is None or not records:
                 return records
             users = self._users(records, place, options.taking_apart, skipped)
             if users or self.ended:
                 return users
+
+    def _size_to_read(self, position: int, chunk_size: int) -> int:
+        """How many bytes to read there; 0 where there is nothing: whether for ever is in `ended` then."""
+        if self.at_tip:  # who was woken there reads what came without asking how much that is
+            self.at_tip = False
+            return _TIP_SIZE
+        visible, closed = self.log.reach()
+        end = self.end or visible
+        if position < end:
+            return max(min(chunk_size, end - position), _TIP_SIZE)
+        if closed and position >= visible:
+            self._close(position, visible)
+        self.ended = bool(self.end or closed)
+        self.at_tip = position == visible and not self.ended
+        return 0
 
     def _users(self, records: list[Record], place: Place, how: TakingApart, skipped: Skipped) -> list[Record]:
         """The user records in these, which were read from `place`; where none is left, the place is behind them."""
@@ -171,7 +188,7 @@ class Cursor:
         self.records_end, self._ends = records_end, end
 
     def _cut(self, records: list[Record], end_us: int) -> list[Record]:
-        if end_us >= 0 and records and records[-1].arrival_us >= end_us:
+        if records and records[-1].arrival_us >= end_us:
             self.ended = True
             self._ends = 0  # what comes after the shard comes after the end
             return records[: bisect_left(records, end_us, key=arrival)]

@@ -46,6 +46,9 @@ class Frontier:
         self._childless: list[Cursor] = []  # closed, and nobody has said who goes on
         self._entered: list[int] = []  # came in, and not looked at yet
         self._drained: list[Cursor] = []  # read to their end; kept until their children are in
+        self.alone: Cursor | None
+        """The one cursor that anything can come from, where there is just one."""
+        self._count()
 
     def _nearest(self, index: int, through: dict[int, set[int]]) -> set[int]:
         return {index} if index in self.cursors else through.get(index, set())
@@ -56,10 +59,8 @@ class Frontier:
         for parent in waits_for:
             self._heirs.setdefault(parent, []).append(index)
 
-    @property
-    def alone(self) -> Cursor | None:
-        """The one cursor that anything can come from, where there is just one."""
-        return self.active[0] if len(self.active) == 1 and not self._childless else None
+    def _count(self) -> None:
+        self.alone = self.active[0] if len(self.active) == 1 and not self._childless else None
 
     @property
     def is_stuck(self) -> bool:
@@ -70,6 +71,11 @@ class Frontier:
     def is_over(self) -> bool:
         """Is nothing left to fetch, for ever?"""
         return not self.active and not self._waits_for and not self._childless
+
+    @property
+    def is_draining(self) -> bool:
+        """Is a shard kept only until its children are in?"""
+        return bool(self._drained)
 
     def places(self) -> dict[str, Place]:
         """Where each shard stands, by id."""
@@ -94,6 +100,7 @@ class Frontier:
             self._start(self._entered.pop())
         for cursor in ended:
             self._unblock(cursor)
+        self._count()
         return len(self.active) > before
 
     def _unblock(self, parent: Cursor) -> None:

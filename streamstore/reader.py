@@ -60,6 +60,7 @@ class Reader:
         self._lasts: list[Record] = []  # of the batch that is out: the last one of each shard in it
         self._iterator: Iterator[Record] = iter(())
         self._closed = self._forked = False
+        self._endless = options.follow and options.timeout_us < 0 and options.end_us < 0
         self._lock = threading.Lock()
         width = options.merge_width or (len(bounds.shards) if options.merge else 0)
         share = limits.MERGE_BUFFER_SIZE // width if width else limits.READ_CHUNK_SIZE
@@ -147,10 +148,18 @@ class Reader:
         place = Place(record.next_position, record.epoch)
         if not is_last(record):
             place = Place(record.position, record.epoch, record.sub_sequence_number + 1)
-        return self._frontier.cursors[routing.shard_index(record.shard_id)].reached(place)
+        return self._cursor_of(record.shard_id).reached(place)
+
+    def _cursor_of(self, shard_id: str) -> Cursor:
+        alone = self._frontier.alone  # most readers have one
+        if alone is not None and alone.log.shard_id == shard_id:
+            return alone
+        return self._frontier.cursors[routing.shard_index(shard_id)]
 
     def _settle(self) -> None:
         # The batch that was out is done with: its end is where its shards stand now.
+        if not self._batch and not self._frontier.is_draining:
+            return  # nothing was: every look that found nothing comes by here
         with self._lock:
             self._store_reached()
             self._batch, self._lasts, self._iterator = [], [], iter(())
@@ -158,7 +167,7 @@ class Reader:
 
     def _store_reached(self) -> None:
         for shard_id, place in self._reached().items():
-            self._frontier.cursors[routing.shard_index(shard_id)].place = place
+            self._cursor_of(shard_id).place = place
 
     def close(self) -> None:
         """End the iteration, here and in a thread that waits in it, at once. `position` stays valid."""
@@ -197,9 +206,18 @@ class Reader:
                 return
             if batch:
                 yield batch
-                waited_from = clock.monotonic_us()
+                waited_from = 0 if self._endless else clock.monotonic_us()
+                if self._is_at_tip():
+                    self._settle()
+                    self._wait(seen, waited_from)
             elif not self._wait(seen, waited_from):
                 return
+
+    def _is_at_tip(self) -> bool:
+        """Was nothing left behind the batch that is out? Then the wait, however long, says more than another look."""
+        if not self._endless or self._options.merge or self._closed or self._forked:
+            return False
+        return (alone := self._frontier.alone) is not None and alone.at_tip
 
     def poll(self) -> list[Record] | None:
         """What can be handed out now: a batch, [] where there is nothing yet, None at the end. Never waits.
@@ -211,7 +229,6 @@ class Reader:
         if self._closed:
             return None
         try:
-            self._tell_lost()
             batch = self._merged() if self._options.merge else self._round_robin()
         except (TrimmedError, CorruptRangeError, ForkedError):
             raise
@@ -221,9 +238,7 @@ class Reader:
             raise self._home.explain(error) from None
         if batch:
             return batch
-        if self._frontier.is_over or not self._options.follow:
-            return None
-        return batch
+        return None if not self._options.follow or self._frontier.is_over else batch
 
     @property
     def closed(self) -> bool:
@@ -248,6 +263,12 @@ class Reader:
         return started
 
     def _round_robin(self) -> list[Record]:
+        alone = self._frontier.alone
+        if alone is not None and not alone.ended and not self._frontier.lost:
+            records = self._fetch(alone)
+            self._lasts = records[-1:]
+            if records or not alone.ended:
+                return records
         while True:
             self._advance()
             for _ in range(len(active := self._frontier.active)):
@@ -301,6 +322,8 @@ class Reader:
 
     def time_left_us(self, waited_from: int) -> int:
         """How long a wait that began at `waited_from` (monotonic) may go on: -1 without limit, 0 when it is over."""
+        if self._endless:
+            return -1
         left = []
         if self._options.timeout_us >= 0:
             left.append(waited_from + self._options.timeout_us - clock.monotonic_us())

@@ -172,10 +172,11 @@ class Log:
     def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
         """What `read` gives, with encrypted records as they are stored; the last item says that there are such."""
         while True:
-            place = (self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
-            result = read_chunk(*place)
+            result = read_chunk(self.address, self.shard_index, self.shard_id, position, end, limit, buffer_size)
+            if result[4] == OK:
+                return result
             code = result[4] & 0xFF
-            if code in (OK, CORRUPT, TRIMMED):
+            if code in (CORRUPT, TRIMMED):
                 return result
             if code == SMALL and buffer_size < limits.RECORD_SIZE_MAX * 2:
                 buffer_size *= 4

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from streamstore._core import ffi
 from streamstore._hot import Record
+from streamstore._hot import get as get_record
 from streamstore._hot import take as take_record
 from streamstore.errors import KeyUnavailableError, TrimmedError
 from streamstore.native.border import CORRUPT, OK, TRIMMED
@@ -101,7 +102,7 @@ class RetainedLog(Log):
         return position < self.state().start
 
     def fetch(self, position: int, end: int, limit: int, buffer_size: int) -> Fetched:
-        result = super().fetch(position, end, limit, buffer_size)
+        result = Log.fetch(self, position, end, limit, buffer_size)
         records, status = result[0], result[4]
         if records:
             past = records[0].arrival_us < self.horizon()
@@ -123,7 +124,7 @@ class RetainedLog(Log):
         return TRIMMED if code == CORRUPT and self._hidden(position) else status
 
     def find(self, position: int, epoch: int) -> Record | None:
-        record = super().find(position, epoch)
+        record = get_record(self.address, self.shard_index, self.shard_id, position, epoch)
         if record is not None and record.arrival_us < self.horizon():
             raise TrimmedError(f"{self.shard_id}: position {position} is past retention")
         return record
