@@ -190,6 +190,8 @@ class QueueModel(RuleBasedStateMachine):
     def put(self, who: int, key: str | None, delay: int) -> None:
         bodies = self.next_bodies(1)
         self.note_put(bodies, self.ask(who, "put", bodies, key, delay, None), key, delay)
+        if delay:
+            self.ask(who, "stats")  # from the first look on it is the moved clock that counts
 
     @rule(who=WHO, count=st.integers(2, 5))
     def put_many(self, who: int, count: int) -> None:
@@ -235,9 +237,18 @@ class QueueModel(RuleBasedStateMachine):
     )
     def settle(self, which: int, act: str, where: int | None) -> None:
         """By the message where it was received, else by its receipt, in any process."""
-        if not self.held:
-            return
-        held = self.held[which % len(self.held)]
+        if self.held:
+            self.settle_one(self.held[which % len(self.held)], act, where)
+
+    @rule(who=WHO, count=st.integers(1, 4), act=st.sampled_from(["ack", "nack", "dead", "extend"]))
+    def work(self, who: int, count: int, act: str) -> None:
+        """Receive and settle at once, as workers do."""
+        before = len(self.held)
+        self.get(who, count, None)
+        for held in self.held[before:]:
+            self.settle_one(held, act, None)
+
+    def settle_one(self, held: Held, act: str, where: int | None) -> None:
         who = held.who if where is None else where
         if act in ("nack", "slow nack", "dead") and not self.ask(held.who, "is_open", held.receipt):
             return  # only who received it can do that

@@ -58,7 +58,9 @@ class WireActor(Actor):
 
     def _handle(self, receipt: str) -> dict[str, Any]:
         name, number = parse_receipt(receipt)
-        boot = handles.boot_tag(self.queue.engine.journal.state.boot)
+        engine = self.queue.engine
+        with engine.journal.lock:
+            boot = handles.boot_tag(engine.state().boot)
         handle = handles.Handle(handles.LIVE, self._number, shard_of(name), position_of(name), number, boot)
         return {"ReceiptHandle": handles.encode(self._key, handle)}
 
