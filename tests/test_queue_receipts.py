@@ -9,6 +9,8 @@ import pytest
 
 import streamstore
 from streamstore import clock, errors
+from streamstore.queue import each
+from streamstore.queue.attach import parse_receipt
 
 
 @pytest.fixture
@@ -108,3 +110,33 @@ def test_numbers_stay_apart_where_the_wall_clock_went_back(path, tmp_path, monke
         with pytest.raises(errors.StaleReceiptError, match="delivered again"):
             queue.ack(lost)
         other.ack()
+
+
+@pytest.mark.parametrize("noticed", [False, True])
+@pytest.mark.parametrize("wire", [False, True])
+def test_what_a_dead_process_held_is_kept_by_who_extends_it(path, noticed, wire):
+    """Its death gave it back; the extension takes it again, for its whole time, until the one who extended ends."""
+    with streamstore.open(path) as store, streamstore.open(path) as other:
+        queue, follower = store.queue("jobs"), other.queue("jobs")
+        with streamstore.open(path) as dying:
+            receipt = dying.queue("jobs").get(visibility=600).receipt
+        if noticed:
+            assert follower.stats()["waiting"] == 1
+        if wire:
+            assert each.extend(queue.engine, [parse_receipt(receipt)], [600_000_000]) == [None]
+        else:
+            queue.extend(receipt, 600)
+        for worker in (follower, queue):
+            assert worker.stats()["in_flight"] == 1
+        assert follower.get_nowait().body == "b"
+        for worker in (follower, queue):
+            with pytest.raises(std.Empty):
+                worker.get_nowait()
+        store.close()
+        if wire:
+            with pytest.raises(std.Empty):
+                follower.get_nowait()
+        else:
+            assert follower.get(timeout=10).body == "a"
+            with pytest.raises(errors.StaleReceiptError):
+                follower.ack(receipt)

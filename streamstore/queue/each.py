@@ -23,6 +23,8 @@ _OVERTAKEN = Refusal(False, "The record was received again since, or became a de
 _RESTORED = Refusal(False, "The dead-letter record was received again since, or was restored.")
 _LOST = Refusal(False, "The delivery was lost in a power cut: the record will be received again.")
 _GONE = Refusal(True, "The record was acknowledged, or is past retention.")
+NOBODY = 0
+"""As the owner of a delivery: no process's death gives it back."""
 _Judge = Callable[[FoldedDeliveries, Receipt], "Refusal | None"]
 _Write = Callable[[Sequence[int]], bytes]
 
@@ -49,7 +51,11 @@ def extend(engine: Engine, receipts: Sequence[Receipt], visibility_us: Sequence[
     """In flight for so long from now, each. Never synced."""
     outcomes: list[Refusal | None] = []
     for receipt, us in zip(receipts, visibility_us, strict=True):
-        outcomes += _settle(engine, (receipt,), _judge_live, _until("extend", us))
+
+        def write(names: Sequence[int], us: int = us) -> bytes:
+            return engine.extension(engine.journal.state, names, clock.boot_us() + us, NOBODY)
+
+        outcomes += _settle(engine, (receipt,), _judge_live, write)
     if not all(visibility_us):
         engine.wake()
     return outcomes

@@ -257,9 +257,13 @@ class Engine:
         owners = self.journal.state.owners
         if not owners or (len(owners) == 1 and self._owner in owners):
             return False
-        alive = {item["slot"] << 32 | item["generation"] for item in self.attachment.processes() if item["alive"]}
-        released = [self.journal.state.release(owner) for owner in set(owners) - alive]  # all of them, then any
+        gone = set(owners) - self._alive()
+        released = [self.journal.state.release(owner) for owner in gone]  # all of them, then any
         return any(released)
+
+    def _alive(self) -> set[int]:
+        """The owners that live."""
+        return {item["slot"] << 32 | item["generation"] for item in self.attachment.processes() if item["alive"]}
 
     # --- settling ---------------------------------------------------------------------------------------------------
 
@@ -346,11 +350,19 @@ class Engine:
 
         def decide(state: FoldedDeliveries) -> bytes:
             names = self._current(state, receipts)
-            return events.other("extend", events.pairs(names), clock.boot_us() + visibility_us)
+            return self.extension(state, names, clock.boot_us() + visibility_us, self.owner)
 
         self._settle(decide, durable=False)
         if not visibility_us:
             self.wake()
+
+    def extension(self, state: FoldedDeliveries, names: Sequence[int], deadline_us: int, heir: int) -> bytes:
+        """The event that keeps messages until then. What a dead process held is its heir's from now on: or that death
+        would give it back at once.
+        """
+        owners = {state.live[name].owner for name in names} - {0, self._owner}
+        gone = sorted(owners - self._alive()) if owners else []
+        return events.other("extend", events.pairs(names), deadline_us, *([heir, gone] if gone else []))
 
     def nack(self, receipts: Sequence[Receipt], delay_us: int) -> None:
         """Given back, to be delivered again after `delay_us`. Raises StaleReceiptError."""

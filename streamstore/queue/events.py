@@ -136,7 +136,7 @@ _HANDLERS: dict[str, Any] = {
     "configure": lambda state: state.configured(),
     "attach": FoldedDeliveries.attach,
     "pass": lambda state, shard, cursor, waiting: state.pass_by(shard, Cursor(*cursor), waiting),
-    "extend": lambda state, names, deadline_us: state.extend(_unpaired(names), deadline_us),
+    "extend": lambda state, names, *values: state.extend(_unpaired(names), *values),
     "nack": lambda state, names, deadline_us: state.nack(_unpaired(names), deadline_us),
     "die": lambda state, names, now_us, reason: state.die(_unpaired(names), now_us, reason),
     "restore": lambda state, names, now_us: state.restore(_unpaired(names), now_us),

@@ -267,11 +267,13 @@ class Deliveries:
                         del owners[owner]
         self.totals["acknowledged"] += done
 
-    def extend(self, names: Iterable[int], deadline_us: int) -> None:
+    def extend(self, names: Iterable[int], deadline_us: int, heir: int = 0, gone: Sequence[int] = ()) -> None:
+        """Kept until then; what the owners that are gone held is held by their heir from now on."""
         for name in names:
             old = self._take(name)
             if old is not None:
-                self._enter(old._replace(deadline_us=deadline_us), (name,))
+                owner = heir if old.owner in gone else old.owner
+                self._enter(old._replace(deadline_us=deadline_us, owner=owner), (name,))
 
     def nack(self, names: Iterable[int], deadline_us: int) -> None:
         self.number += 1
