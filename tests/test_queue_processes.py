@@ -33,7 +33,7 @@ def _work(path, pipe, until):
         pipe.send("ready")
         while until not in seen:
             try:
-                message = queue.get(timeout=0.3)
+                message = queue.get(timeout=60)
             except std.Empty:
                 break
             seen.append(message.body)
@@ -93,16 +93,17 @@ def test_a_killed_workers_message_comes_back_at_once(path):
 
 def test_workers_share_a_queue_without_overlap(path):
     """Each message is processed by one of them, and none is left."""
-    workers = [start(_work, path, None) for _ in range(3)]
+    workers = [start(_work, path, "end") for _ in range(3)]
     for _, pipe in workers:
         assert pipe.recv() == "ready"
     with streamstore.open(path) as store:
         queue = store.queue("jobs")
         for number in range(300):
             queue.put(number)
-        seen = [body for _, pipe in workers for body in pipe.recv()]
+        queue.put_many(["end"] * 3)  # each takes one, and no more after it
+        seen = [body for _, pipe in workers for body in pipe.recv() if body != "end"]
         assert sorted(seen) == list(range(300))
-        assert queue.stats()["total_acknowledged"] == 300
+        assert queue.stats()["total_acknowledged"] == 303
         assert queue.join(timeout=10)
     for process, _ in workers:
         process.join()
