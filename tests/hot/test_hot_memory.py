@@ -95,9 +95,8 @@ def test_records_are_read(fake, log, records):
         starved(lambda: fake.hot.read(log.address, 1, "s", FIRST, 0, 100, 1 << 16)[0], lambda got: len(got) == count)
         > 0
     )
-    get, following = fake.hot.get, fake.hot.next
+    get = fake.hot.get
     assert starved(lambda: get(log.address, 1, "s", FIRST, EPOCH), bool) > 0
-    assert starved(lambda: following(log.address, 1, "s", FIRST), bool) > 0
     names = [name for name in dir(type(records[0])) if not name.startswith("_")]
     for record in records:
         for name in names:
