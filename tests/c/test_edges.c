@@ -8,6 +8,7 @@
 #include "manifest.h"
 #include "record.h"
 #include "scratch.h"
+#include "segment.h"
 #include "wait.h"
 
 static ss_store *store_;
@@ -238,6 +239,8 @@ static void test_directories_of_others(void)
     CHECK_EQUAL(ss_status_code(open_scratch(SS_OPEN_CREATE | SS_OPEN_READ_ONLY, &store)), SS_NOT_FOUND);
     scratch_write("lock", "", 0, 0);
     CHECK_EQUAL(ss_status_code(open_scratch(SS_OPEN_READ_ONLY, &store)), SS_NOT_FOUND);
+    scratch_write("lost+found", "", 0, 0); /* of the file system's own */
+    scratch_write("manifest.new", "half", 4, 0);
     scratch_write("letters.txt", "dear", 4, 0);
     CHECK_EQUAL(ss_status_code(open_scratch(SS_OPEN_CREATE, &store)), SS_FOREIGN);
     CHECK_EQUAL(scratch_size("letters.txt"), 4);
@@ -248,6 +251,44 @@ static void test_directories_of_others(void)
     scratch_remove();
     CHECK_EQUAL(ss_status_code(open_scratch(SS_OPEN_CREATE | SS_OPEN_READ_ONLY, &store)), SS_NOT_FOUND);
     CHECK_EQUAL(ss_status_code(ss_store_open("/nowhere/at/all", SS_OPEN_CREATE, &store)), SS_NOT_FOUND);
+}
+
+/* ---- headers of segments ---- */
+
+/* A description that reaches over several sectors: one that is still zero was never written, one that is other bytes is
+ * damage; and what a packed segment says of itself is bounded. */
+static void test_headers(void)
+{
+    static uint8_t words[2000], header[SS_SEGMENT_HEADER_SIZE];
+    memset(words, 'x', sizeof words);
+    ss_segment_facts facts = {.stream_id = 1,
+                              .ordinal = 1,
+                              .base = 64,
+                              .previous_end = 64,
+                              .copied_end = 64 + 4096,
+                              .map_size = SEGMENT_SIZE_MIN,
+                              .description = words,
+                              .description_size = sizeof words,
+                              .packed = 1,
+                              .packed_end = 64 + 4096,
+                              .packed_last_frame = 64,
+                              .packed_blocks = 1,
+                              .packed_runs = 1,
+                              .packed_index = 8192};
+    ss_segment_facts found;
+    ss_segment_encode_header(&facts, header);
+    CHECK_EQUAL(ss_segment_decode_header(header, &found), SS_OK);
+    header[1100] ^= 1;
+    CHECK_EQUAL(ss_segment_decode_header(header, &found), SS_CORRUPT);
+    memset(header + 1024, 0, 512);
+    CHECK_EQUAL(ss_segment_decode_header(header, &found), SS_NOT_FOUND);
+    facts.packed_last_arrival = FRAME_BITS_52 + 1;
+    ss_segment_encode_header(&facts, header);
+    CHECK_EQUAL(ss_segment_decode_header(header, &found), SS_CORRUPT);
+    facts.packed_last_arrival = 0;
+    facts.packed_last_frame = 68;
+    ss_segment_encode_header(&facts, header);
+    CHECK_EQUAL(ss_segment_decode_header(header, &found), SS_CORRUPT);
 }
 
 /* ---- the control file that a store is given ---- */
@@ -341,6 +382,7 @@ int main(void)
     test_waits();
     test_manifests();
     test_directories_of_others();
+    test_headers();
     test_seeds();
     test_columns();
     return check_report();

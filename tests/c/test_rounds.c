@@ -73,7 +73,72 @@ static void test_round_in_doubt_over_half_an_append(void)
     read_all(my_log, 0, 5);
     put(my_log, 5);
     read_all(your_log, 0, 6);
+    /* what was copied kept its epochs: the later ones begin behind it, in a packed segment too */
+    uint64_t behind, again, older = atomic_load(&entry->epoch) - 1;
+    CHECK_EQUAL(ss_log_epoch_after(your_log, older, &behind), SS_OK);
+    CHECK(behind > SS_FIRST_POSITION && behind < state_of(my_log).tail);
+    CHECK_EQUAL(ss_log_roll(my_log, 0), SS_OK);
+    CHECK_EQUAL(ss_log_sync(my_log, 0), SS_OK);
+    ss_segment_info segments[16];
+    size_t count = list_segments(my_log, segments, 16);
+    CHECK(count >= 3);
+    CHECK_EQUAL(pack_segments(my_log, segments[0].ordinal, segments[count - 2].ordinal), SS_OK);
+    CHECK_EQUAL(ss_log_epoch_after(your_log, older, &again), SS_OK);
+    CHECK_EQUAL(again, behind);
+    CHECK_EQUAL(ss_log_epoch_after(your_log, 0, &again), SS_OK);
+    CHECK_EQUAL(again, SS_FIRST_POSITION);
     close_both();
+}
+
+/* A log that is marked closed and does not end so: a control page that lies, and no close frame is made up. */
+static void test_a_close_that_is_none(void)
+{
+    uint8_t told[64];
+    size_t size;
+    open_both(SS_DURABILITY_PROCESS);
+    put(my_log, 1);
+    atomic_store(&my_log->entry->closed, 1);
+    CHECK_EQUAL(ss_log_close_data(my_log, told, sizeof told, &size), SS_NOT_FOUND);
+    atomic_store(&my_log->entry->last_frame, 0);
+    CHECK_EQUAL(ss_log_close_data(my_log, told, sizeof told, &size), SS_NOT_FOUND);
+    atomic_store(&my_log->entry->last_frame, SS_FIRST_POSITION + 8);
+    CHECK_EQUAL(ss_log_close_data(my_log, told, sizeof told, &size), SS_CORRUPT);
+    CHECK_EQUAL(ss_log_wait(my_log, state_of(my_log).tail, -1), SS_OK); /* nothing more will come */
+    atomic_store(&my_log->entry->closed, 0);
+    close_both();
+}
+
+/* Frames longer than what is kept of expanded blocks. */
+static void test_a_large_record_is_packed(void)
+{
+    static uint8_t data[3 << 20], room[4 << 20];
+    const ss_log_options options = {.durability = SS_DURABILITY_PROCESS, .segment_size_max = 8 << 20};
+    const ss_entry entry = {.data = data, .data_size = sizeof data, .key_size = -1};
+    ss_appended appended;
+    ss_record record;
+    ss_read_result result;
+    fresh_root();
+    mine = open_store(SS_OPEN_CREATE);
+    CHECK_EQUAL(ss_store_log(mine, 5, 0, &options, &my_log), SS_OK);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * i >> 7);
+    CHECK_EQUAL(ss_log_append(my_log, &entry, 1, 0, 0, NULL, &appended), SS_OK);
+    CHECK_EQUAL(ss_log_roll(my_log, 0), SS_OK);
+    CHECK_EQUAL(ss_log_sync(my_log, 0), SS_OK);
+    ss_pack *pack;
+    size_t count = 0, left = 1;
+    CHECK_EQUAL(ss_log_pack_begin(my_log, 1, 1, &pack), SS_OK);
+    CHECK_EQUAL(ss_log_pack_some(pack, 9, &count), SS_OK);
+    CHECK_EQUAL(ss_log_pack_finish(pack, 9, &left), SS_OK);
+    CHECK_EQUAL(left, 0);
+    CHECK_EQUAL(ss_log_pack_commit(pack), SS_OK);
+    ss_log_pack_free(pack);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQUAL(ss_log_get(my_log, appended.first_position, 0, room, sizeof room, &record, &result), SS_OK);
+        CHECK_BYTES(room + record.data_offset, data, sizeof data);
+    }
+    close_store(mine);
+    remove_root();
 }
 
 /* A roll that is asked for under a condition, on a log half-way through something, and on one that is closed. */
@@ -237,6 +302,8 @@ int main(void)
     for (int i = 0; i < 4; i++)
         test_sync_of_what_was_trimmed(i & 1, i >> 1);
     test_round_in_doubt_over_half_an_append();
+    test_a_close_that_is_none();
+    test_a_large_record_is_packed();
     test_rolls_under_conditions();
     test_a_log_of_nothing();
     test_packers_mistakes();

@@ -146,6 +146,13 @@ def test_user_records_go_in_and_out():
     assert starved(aggregate, bool) > 0
     packed = aggregate()[0][0]
     assert starved(lambda: _hot.deaggregate(packed), lambda got: len(got) == 30) > 0
+    many = [(b"%d" % n, "k", None) for n in range(800)]  # more than is decoded on the stack
+    large = _hot.aggregate(many, 0, 0, 50_000, 1000, 1 << 20)[0][0]
+    assert starved(lambda: _hot.deaggregate(large), lambda got: len(got) == 800) > 0
+    assert starved(lambda: _hot.deaggregate(b"no aggregate"), lambda got: len(got) == 1) > 0
+    one = [(bytearray(b"alone"), "k", 1 << 100)]
+    assert starved(lambda: _hot.aggregate(one, 0, 0, 50_000, 1000, 1 << 20), lambda got: got[0][0] == b"alone") > 0
+    starved(lambda: _hot.aggregate(iter(users[:2]), 0, 0, 50_000, 1000, 1 << 20), lambda got: len(got) == 1)
     record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, packed, "a")
     for rule in (0, 1, 2):
         take = partial(_hot.deaggregate_records, [record], rule, 0, (1 << 128) - 1)

@@ -97,6 +97,22 @@ def test_reads_are_misused(fake):
     assert misuse(lambda *args, **more: hot.read(address, *args, **more), 1, "s", FIRST, 0, 10, 1 << 16) > 30
     assert misuse(lambda *args, **more: hot.get(address, *args, **more), 1, "s", FIRST, EPOCH) > 20
     assert misuse(lambda *args, **more: hot.append(address, *args, **more), b"data", FIRST, False) > 5
+
+    class Neither:
+        def __bool__(self):
+            raise KeyError("neither")
+
+    with pytest.raises(KeyError):
+        hot.append(address, b"", FIRST, Neither())
+    for arguments in ((0, b"", FIRST, False), (address, b"", 0, False), (None, b"", FIRST, False)):
+        with pytest.raises((TypeError, ValueError)):
+            hot.append(*arguments)
+    log.script(fake_core.APPEND, fake_core.POISONED, 1)
+    log.script(fake_core.APPEND_TRY, fake_core.POISONED, 1)
+    with pytest.raises(fake_core.StatusError):
+        hot.append(address, b"", FIRST, True)
+    with pytest.raises(KeyError):
+        fake.target(log).put_records([(b"a", "k")], None, Neither())
     for call, rest in ((hot.read, (1, "s", FIRST, 0, 10, 1 << 16)), (hot.get, (1, "s", FIRST, EPOCH))):
         for wrong in (None, "text", -1, 1 << 200, 0):
             with pytest.raises((TypeError, ValueError, OverflowError)):
