@@ -3,7 +3,7 @@
  * goes on. Under AddressSanitizer nothing is leaked either. tests/faults does the same from Python, with power cuts on
  * top; here it is cheap enough for every run.
  *
- * Arguments: a scenario ("": all), and a number: of the calls every so manieth. With arguments in all four ways. */
+ * Arguments: a scenario ("": all), and a number: of the calls every so manieth. Arguments: all four ways. */
 #define _GNU_SOURCE
 #include "trials.h"
 
