@@ -270,6 +270,85 @@ static void test_packers_mistakes(void)
     close_both();
 }
 
+static size_t move_bytes(const char *name, uint8_t *bytes, size_t size, int out)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/streams/1/0/%s", root, name);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    ssize_t done = out ? write(fd, bytes, size) : read(fd, bytes, size);
+    CHECK(fd >= 0 && done > 0);
+    close(fd);
+    return (size_t)done;
+}
+
+/* A packer died before it had unlinked what it packed: the next one removes that, and nothing that is still read. */
+static void test_what_a_packer_left(void)
+{
+    static uint8_t first[512 << 10];
+    size_t removed = 0;
+    open_both(SS_DURABILITY_PROCESS);
+    fill(my_log, 1, 700, 100);
+    size_t size = move_bytes("000000000002.seg", first, sizeof first, 0);
+    CHECK_EQUAL(pack_segments(my_log, 2, 4), SS_OK);
+    CHECK_EQUAL(move_bytes("000000000002.seg", first, size, 1), size);
+    CHECK_EQUAL(ss_log_pack_clean(my_log, &removed), SS_OK);
+    CHECK_EQUAL(removed, 1);
+    CHECK_EQUAL(ss_log_pack_clean(your_log, &removed), SS_OK);
+    CHECK_EQUAL(removed, 0);
+    read_all(your_log, 0, 701);
+    close_both();
+}
+
+static void lose(const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/streams/1/0/%s", root, name);
+    CHECK_EQUAL(remove(path), 0);
+}
+
+/* A file that somebody removed is told of as damage of its whole range, by every call, and passed over; who has it open
+ * reads on. */
+static void test_a_file_that_was_removed(void)
+{
+    static uint8_t room[64 << 10];
+    ss_record records[8];
+    ss_read_result result;
+    ss_live_segment live[8];
+    ss_damage damage[2];
+    ss_verify_totals totals;
+    size_t count = 0;
+    uint64_t freed;
+    open_both(SS_DURABILITY_PROCESS);
+    fill(my_log, 1, 400, 100);
+    CHECK_EQUAL(ss_log_live_segments(your_log, live, 8, &count), SS_OK);
+    CHECK(count >= 5);
+    lose("000000000002.seg");
+    CHECK_EQUAL(ss_log_read(your_log, live[1].base, 0, room, sizeof room, records, 8, &result), SS_CORRUPT);
+    CHECK_EQUAL(result.damage_begin, live[1].base);
+    CHECK_EQUAL(result.next_position, live[2].base);
+    CHECK_EQUAL(ss_log_get(your_log, live[1].base, 0, room, sizeof room, records, &result), SS_CORRUPT);
+    CHECK_EQUAL(ss_log_verify(your_log, 0, 0, damage, 2, &count, &totals), SS_OK);
+    CHECK_EQUAL(count, 1);
+    CHECK_EQUAL(damage[0].end, live[2].base);
+    CHECK_EQUAL(ss_log_read(your_log, live[2].base, 0, room, sizeof room, records, 8, &result), SS_OK);
+    CHECK_EQUAL(ss_log_trim(your_log, live[3].base, &freed), SS_OK);
+    CHECK_EQUAL(ss_log_read(your_log, live[1].base, 0, room, sizeof room, records, 8, &result), SS_TRIMMED);
+    put(your_log, 401);
+    close_both();
+}
+
+/* A whole directory that somebody removed is made again by the next roll; what stood there is damage. */
+static void test_a_directory_that_was_removed(void)
+{
+    open_both(SS_DURABILITY_PROCESS);
+    lose("000000000001.seg");
+    lose("");
+    CHECK_EQUAL(ss_log_roll(my_log, 0), SS_OK);
+    put(my_log, 1);
+    CHECK_EQUAL(ss_log_sync(my_log, 0), SS_OK);
+    close_both();
+}
+
 /* A position between frames is no place to read from, in a packed segment as in any; and a buffer may be too small. */
 static void test_reads_in_packed_segments(void)
 {
@@ -307,6 +386,9 @@ int main(void)
     test_rolls_under_conditions();
     test_a_log_of_nothing();
     test_packers_mistakes();
+    test_what_a_packer_left();
+    test_a_file_that_was_removed();
+    test_a_directory_that_was_removed();
     test_reads_in_packed_segments();
     return check_report();
 }
