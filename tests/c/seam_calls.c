@@ -271,13 +271,15 @@ int msync(void *map, size_t size, int flags)
     return result;
 }
 
-/* A map that can be written, of a file that is followed; msync on any other writes nothing back. */
+/* A map through a description that is open for writing, of a file that is followed: msync on any other writes nothing
+ * back, and on this it does, even where the map itself is for reading only. */
 void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
     if (FAILS(SEAM_CALL_MAP))
         return MAP_FAILED;
     void *map = (void *)syscall(SYS_mmap, address, size, protection, flags, fd, offset);
-    if (map == MAP_FAILED || fd < 0 || !(flags & MAP_SHARED) || !(protection & PROT_WRITE))
+    if (map == MAP_FAILED || fd < 0 || !(flags & MAP_SHARED) ||
+        (syscall(SYS_fcntl, fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
         return map;
     seam_lock();
     seam_trace *trace = seam_recording();

@@ -34,12 +34,14 @@ class Actor:
         self.path, self.trace, self.chance, self.made = path, trace, random.Random(seed), first
         self.events: list[Event] = []
         self.lock = threading.Lock()
+        self.is_open = False
         self.streams: list[str] = []  # that were made and not deleted
         self.limited: set[str] = set()  # of them those in which a put may drop what is oldest
 
     def open(self) -> None:
         """The store, with nobody at work in the background."""
         self.store = streamstore.open(self.path, maintenance=False, key_ring=RING)
+        self.is_open = True
         self.store.clock.wall = seam.wall_us
         self.parts: dict[str, Any] = {}  # queues and consumers of this handle, and what they gave
 

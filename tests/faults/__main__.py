@@ -64,6 +64,7 @@ class Run:
                     failed, records, cuts = try_it(path, before, made, SCENARIOS[name], fault, first, self.chance)
                 except Wrong as error:
                     self.wrong.append(f"{name}, {durability}, {backend}: {error}")
+                    print(f"\n{self.wrong[-1]}", file=sys.stderr, flush=True)
                     if not self.options.going_on:
                         raise
                     failed, records, cuts = 1, 0, 0

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import shutil
 from collections.abc import Callable
 from typing import NamedTuple
 
+from cuts import consuming, keeping, queueing, sealing
 from cuts.workload import Actor
 
 
@@ -107,6 +109,40 @@ def _snapshot(actor: Actor) -> None:
         shutil.rmtree(target, ignore_errors=True)
 
 
+def _queue(actor: Actor) -> None:
+    queueing.create(actor, "q", "sync")
+    queueing.put(actor, "q", 4)
+    queueing.receive(actor, "q", 3)
+    queueing.settle(actor, "q", "ack", 1)
+    queueing.settle(actor, "q", "kill", 1)
+    queueing.tidy(actor)
+
+
+def _consume(actor: Actor) -> None:
+    consuming.consume(actor, "s", 4)
+    consuming.commit(actor, "s")
+    actor.some("s")
+
+
+def _encrypt(actor: Actor) -> None:
+    sealing.start(actor, "s")
+    actor.some("s")
+    sealing.rotate(actor, "s")
+    actor.some("s", 3)
+
+
+def _limit(actor: Actor) -> None:
+    keeping.limit(actor, "s")
+    for _ in range(3):
+        actor.some("s", 1, large=True)
+
+
+def recover(actor: Actor) -> None:
+    """Open what a death left, and take it up."""
+    actor.open()
+    actor.some("s")
+
+
 SCENARIOS: dict[str, Callable[[Actor], None]] = {
     "append": _append,
     "roll": _roll,
@@ -118,6 +154,13 @@ SCENARIOS: dict[str, Callable[[Actor], None]] = {
     "snapshot": _snapshot,
     "maintain": lambda actor: actor.store.maintain() and None,
     "reopen": lambda actor: actor.reopen(),
+    "recover": recover,
+    "expire": keeping.expire,
+    "limit": _limit,
+    "consume": _consume,
+    "queue": _queue,
+    **({"encrypt": _encrypt} if importlib.util.find_spec("cryptography") else {}),
 }
 """By name; "s" is there, with records in sealed segments and in the one that is written to. "reopen" fails while it
-closes, recovers and opens."""
+closes and opens, "recover" while it opens after a death; in all others the store is open, and recovers at first
+touch."""

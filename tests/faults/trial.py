@@ -16,7 +16,7 @@ from cuts.story import Event, Wrong
 from cuts.workload import Actor
 
 import streamstore
-from faults.scenario import Fault
+from faults.scenario import Fault, recover
 
 CLEAN = (streamstore.StreamStoreError, MemoryError)
 CUTS = ("lost", "sectors", "torn")
@@ -56,7 +56,9 @@ def try_it(
     kind = {name: number for number, name in seam.call_kinds()}[fault.kind]
     with Trace(path) as trace:
         actor = Actor(path, trace, 7, made)
-        actor.open()
+        actor.streams.append("s")
+        if work is not recover:
+            actor.open()
         seam.fail(kind, first, fault.error, lasting=fault.lasting, short_write=fault.short_write)
         noticed: BaseException | None = None
         try:
@@ -70,7 +72,8 @@ def try_it(
         if noticed is not None and (failed == 0 or fault.harmless):
             raise Wrong(f"{fault}, call {first}: nobody should have noticed: {noticed!r}") from noticed
         with suppress(*CLEAN):
-            actor.close()
+            if actor.is_open:
+                actor.close()
         records, cuts = 0, 0
         after = Actor(path, trace, 8, actor.made + 1000)
         after.events = []
