@@ -109,10 +109,12 @@ static ss_status settle(ss_log *log, int uncertain)
     int doubtful = uncertain || ss_recovery_in_doubt(log);
     if (log->store->info.private_recovery) {
         /* Nothing is written here. Bytes in doubt stay unseen on a sync stream; others become durable by our own
-         * sync, or are what a read-only medium holds. */
-        ss_status status = doubtful ? SS_OK : ss_log_sync_range(log, durable, tail);
+         * sync, or are what a read-only medium holds. Events of the catalog are seen in doubt too: the next writer
+         * adopts them, and a trim that is not seen makes a loss of the files that went by it. */
+        int seen = !doubtful || log->stream_id == 0;
+        ss_status status = seen ? ss_log_sync_range(log, durable, tail) : SS_OK;
         int error = status >> 8; /* a medium that takes no writes answers a sync so: what it shows is what it holds */
-        if (!doubtful && (status == SS_OK || error == EROFS || error == EINVAL))
+        if (seen && (status == SS_OK || error == EROFS || error == EINVAL))
             atomic_store(&entry->durable, tail);
         return SS_OK;
     }

@@ -400,9 +400,28 @@ static ss_status find_in_segments(ss_recovery_walk *r)
     return scan_forward(r, i, from);
 }
 
+/* Frames are stored only once the header above them is durable, and copies only while what they were copied from
+ * stands. Where no header holds, a file with something behind its own had one that was destroyed. */
+static ss_status find_hidden(const ss_recovery_walk *r, int *hidden)
+{
+    uint64_t *ordinals;
+    size_t count;
+    ss_status status = ss_log_table_list(r->log, &ordinals, &count);
+    *hidden = 0;
+    if (status != SS_OK)
+        return status;
+    for (size_t i = 0; i < count && status == SS_OK && !*hidden; i++) {
+        char name[SS_SEGMENT_NAME_SIZE];
+        ss_segment_name(r->log->directory, ordinals[i], name);
+        status = ss_segment_holds_something(r->log->store->root, name, hidden);
+    }
+    free(ordinals);
+    return status;
+}
+
 /* No segment stands. A log that was known durable somewhere was not always empty: its files are gone or damaged, and
  * numbers go on behind. */
-static void find_nothing(ss_recovery_walk *r)
+static ss_status find_nothing(ss_recovery_walk *r)
 {
     uint64_t frame, hint = ss_control_watermark_load(r->log->entry, &frame), start = r->log->start_position;
     start = start > SS_FIRST_POSITION ? start : SS_FIRST_POSITION;
@@ -411,16 +430,15 @@ static void find_nothing(ss_recovery_walk *r)
         r->report.verdict = 'F';
         r->report.damage_bytes = r->end - start;
     }
+    int hidden = 0;
+    ss_status status = hint ? SS_OK : find_hidden(r, &hidden);
+    return status == SS_OK && hidden ? SS_CORRUPT : status;
 }
 
 ss_status ss_recovery_find_end(ss_recovery_walk *r)
 {
     uint64_t frame;
-    ss_status status = SS_OK;
-    if (r->count)
-        status = find_in_segments(r);
-    else
-        find_nothing(r);
+    ss_status status = r->count ? find_in_segments(r) : find_nothing(r);
     if (status == SS_OK && r->damaged_last && !ss_control_watermark_load(r->log->entry, &frame))
         /* the newest header is damaged and nothing says how far its segment went: no end can be told */
         status = SS_CORRUPT;

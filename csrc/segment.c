@@ -169,6 +169,18 @@ static ss_status nothing_behind(int fd, int *nothing)
     return status;
 }
 
+ss_status ss_segment_holds_something(int root, const char *name, int *something)
+{
+    int fd, nothing = 1;
+    ss_status status = ss_file_open(root, name, SS_FILE_READ, &fd);
+    if (status == SS_OK) {
+        status = nothing_behind(fd, &nothing);
+        ss_file_close(fd);
+    }
+    *something = status == SS_OK && !nothing;
+    return status;
+}
+
 ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
                                  uint32_t shard, ss_segment_facts *facts)
 {

@@ -87,6 +87,9 @@ ss_status ss_segment_decode_header(const uint8_t header[SS_SEGMENT_HEADER_SIZE],
 ss_status ss_segment_read_header(int root, const char *name, const uint8_t store_id[16], uint32_t stream_id,
                                  uint32_t shard, ss_segment_facts *facts);
 
+/* Whether the file at `name` has more than zeros behind where its header stands, or would. */
+ss_status ss_segment_holds_something(int root, const char *name, int *something);
+
 ss_segment *ss_segment_new(const ss_segment_facts *facts);
 void ss_segment_free(ss_segment *segment);
 /* How a file is opened: to read; to read and to sync; to write too. */

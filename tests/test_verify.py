@@ -115,6 +115,53 @@ def test_what_is_lost_is_named_by_its_numbers(place):
     assert int(raised.value.last or 0) >= max(number for p, number in records if p < raised.value.end)
 
 
+@pytest.mark.parametrize(("begin", "size"), [(0, 512), (0, 4096), (3584, 512)])
+def test_the_only_segment_without_a_header_and_no_hint(tmp_path, begin, size):
+    """The only segment of a shard loses sectors of its header, and the control file is gone too: nothing says that
+    there was ever anything, but for what stands behind the header. It read as an empty log. It is refused and told;
+    a put writes nothing over it; a repair takes it out, or makes its header again from its frames.
+    """
+    with streamstore.open(tmp_path / "s") as store:
+        stream = store.create_stream("clicks")
+        stream.put_records([(b"%d" % n, "key") for n in range(5)])
+    path = segments(tmp_path / "s")[0]
+    raw = bytearray(path.read_bytes())
+    raw[begin : begin + size] = bytes(size)
+    if begin:  # only where something stood there can it have been lost
+        raw[124:128] = (3840).to_bytes(4, "little")
+    path.write_bytes(raw)
+    (tmp_path / "s" / "control").unlink()
+    (found,) = streamstore.verify(tmp_path / "s").damage
+    assert (found["kind"], found["path"]) == ("header", str(path))
+    with streamstore.open(tmp_path / "s", maintenance=False) as store:
+        with pytest.raises(errors.CorruptRangeError):
+            list(store.stream("clicks").read())
+        with pytest.raises(errors.CorruptRangeError):
+            store.stream("clicks").put_record(b"more", "key")
+    assert path.read_bytes() == raw
+    assert streamstore.repair(tmp_path / "s").damage == []
+    with streamstore.open(tmp_path / "s", maintenance=False) as store:
+        left = [b"%d" % n for n in range(5)] if begin else []
+        assert [record.data for record in store.stream("clicks").read()] == left
+
+
+def test_a_trim_that_is_in_doubt_makes_no_segment_missing(tmp_path):
+    """A stream is cleared, and the power cut leaves no control file: nothing proves the event that says so, the newest
+    of the catalog, durable. To a read-only handle it was not there, and the files that went by it were called missing.
+    """
+    with streamstore.open(tmp_path / "s", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        stream.put_records([(b"%d" % n, "key") for n in range(5)])
+        stream.clear()
+        stream.put_record(b"after", "key")
+        store.flush()
+        shutil.copytree(tmp_path / "s", tmp_path / "cut")
+    (tmp_path / "cut" / "control").unlink()
+    assert streamstore.verify(tmp_path / "cut").damage == []
+    with streamstore.open(tmp_path / "cut", read_only=True, create=False) as store:
+        assert store.list_streams() == ["clicks"]
+
+
 def test_a_damaged_index_is_told_and_hits_no_record(place):
     """Reading goes on without it."""
     path = segments(place)[0]

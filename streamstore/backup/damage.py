@@ -128,9 +128,11 @@ def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[
     """Segments whose header is damaged, so that the log reads as if they were not there, or is of another place.
 
     A header that was being written when the power went is none of them: of it some sectors are still zero, or all that
-    would stand behind it is.
+    would stand behind it is. Where no other header holds only the latter counts: what stands behind one was stored
+    when it was durable, or is a copy of what another still has.
     """
     names = sorted(os.listdir(files.directory)) if os.path.isdir(files.directory) else []
+    alone = not any(_holds(os.path.join(files.directory, name)) for name in names if segment_ordinal(name))
     for name in names:
         ordinal = segment_ordinal(name)
         path = os.path.join(files.directory, name)
@@ -139,6 +141,8 @@ def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[
         with open(path, "rb") as file:
             raw = file.read(layout.HEADER_SIZE)
             state = layout.header_state(raw)
+            if state == layout.ABSENT and alone and len(raw) == layout.HEADER_SIZE:
+                state = layout.DAMAGED
             if state == layout.DAMAGED and not any(map(any, iter(lambda: file.read(READ_CHUNK_SIZE), b""))):
                 continue  # zeros alone follow: torn within a sector, or damaged with nothing to hide
         if state == layout.VALID:
@@ -155,6 +159,11 @@ def header_damage(files: LogFiles, store_id: bytes, stream_id: int) -> Iterator[
             )
             size = os.stat(path).st_size
             yield finding(kind, files.name, files.log.shard_id, path, segment=ordinal, bytes=size, message=text)
+
+
+def _holds(path: str) -> bool:
+    with open(path, "rb") as file:
+        return layout.header_state(file.read(layout.HEADER_SIZE)) == layout.VALID
 
 
 def segment_ordinal(name: str) -> int:

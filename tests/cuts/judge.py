@@ -20,13 +20,15 @@ Found = list[tuple[bytes, str, str, int]]
 def judge(actor: Actor, before: list[Any], *, verify: bool = False, again: bool = False) -> int:
     """Open the image that the actor stands before and raise Wrong where a promise is broken; returns records read.
 
-    `before` are the events before the cut. With `verify` nothing in the store, as it then is, may count as damage; with
-    `again` it is opened once more, and must be the same.
+    `before` are the events before the cut. With `verify` nothing in the store may count as damage, as the cut left it
+    and as it is after its recovery; with `again` it is opened once more, and must be the same.
     """
     streams, queues = known(before), queueing.known(before)
     for clock in (values["us"] for _, what, values in before if what == "clock"):
         seam.freeze(clock)  # the last one stays
     sealing.hold(actor.path, streams.values())
+    if verify and any(stream.created for stream in streams.values()):  # so that there is a store
+        _verify(actor)
     try:
         actor.open()
     except streamstore.StreamStoreError as error:

@@ -16,13 +16,14 @@ def expire(actor: Actor) -> None:
         actor.note("clear began", name=name)
     if seam.frozen_us():
         pass_time(actor)
-        actor.store.maintain(accept_clock=True)
+        report = actor.store.maintain(accept_clock=True)
     else:
         _retain(actor, 1)
-        actor.store.maintain()
+        report = actor.store.maintain()
         _retain(actor, 0)
-    for name in actor.streams:
-        actor.left(name)
+    if not report.problems:  # else what was begun may come to its end yet
+        for name in actor.streams:
+            actor.left(name)
 
 
 def pass_time(actor: Actor) -> None:
