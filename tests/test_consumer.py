@@ -178,6 +178,36 @@ def test_what_came_in_the_place_of_lost_records_is_not_passed_over(tmp_path):
             assert take(consumer, 1, timeout=0) == []
 
 
+def retain(store, stream, us):
+    """Keep records of the stream for so many microseconds; 0: as long as was said."""
+    store.catalog.publish("alter", stream.info, set={"retention_us": us})
+    stream.horizon.forget()
+
+
+def test_a_commit_behind_what_expired_is_resumed_too(tmp_path):
+    """All of a `process` stream is past retention when a consumer comes, so that it commits the end of it, which is of
+    no record that it was given. The power cut takes what nobody synced of that, and another record is put there.
+    """
+    segment = os.path.join("streams", "1", "0", "000000000001.seg")
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        store.flush()
+        shutil.copytree(tmp_path / "s", tmp_path / "before")
+        put(stream, b"b", b"c")
+        retain(store, stream, 1)
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 1, timeout=0) == []
+            consumer.commit()
+        left = cut(tmp_path / "s", tmp_path / "before", segment)
+    with streamstore.open(left, maintenance=False) as store:
+        stream = store.stream("clicks")
+        retain(store, stream, 0)
+        put(stream, b"longer than what stood there")
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 2, timeout=0)[-1:] == [b"longer than what stood there"]
+
+
 def test_a_consumer_begins_at_the_end_of_what_is_durable(tmp_path):
     """A consumer that begins at LATEST of a `process` stream: what it is to pass over is made durable first, or a power
     cut could put other records there.

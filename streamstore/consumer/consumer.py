@@ -177,8 +177,7 @@ class Consumer:
         )
         if status and not records:
             if status & 0xFF == native.TRIMMED:
-                state = log.state()
-                self._reached[shard] = Place(state.start, state.start_record_count, 0)
+                self._reached[shard] = self._oldest(log)
                 return self._fetch(shard)
             error = self._stream.read_failure(log, iterators.Place(place.position, place.epoch), status, begin, end)
             self._reached[shard] = Place(end, place.ordinal, place.epoch)  # raised once; what follows is behind it
@@ -318,8 +317,15 @@ class Consumer:
         start = self._kept.extra["consumer"]["starts"].get(shard)
         if start is not None:
             return Place(start[0], start[1], 0)
-        state = self._stream.log(shard).state()
-        return Place(state.start, state.start_record_count, 0)
+        return self._oldest(self._stream.log(shard))
+
+    @staticmethod
+    def _oldest(log: native.Log) -> Place:
+        """Where the oldest record that is kept begins. Of no record's epoch, but of the log's as it is now: a power cut
+        may put others there.
+        """
+        state = log.state()
+        return Place(state.start, state.start_record_count, state.epoch)
 
     @property
     def shard_ids(self) -> list[str]:
@@ -361,11 +367,11 @@ class Consumer:
         """
         self._check()
         found = inner.starts(self._stream, to)
+        oldest: dict[int, list[int]] = {}
         if not found:
             for shard in self._stream.shards():
-                state = self._stream.log(shard.index).state()
-                found[shard.index] = (state.start, state.start_record_count)
-        places = {shard: [position, ordinal, 0] for shard, (position, ordinal) in found.items()}
+                oldest[shard.index] = [*self._oldest(self._stream.log(shard.index))]
+        places = oldest or {shard: [position, ordinal, 0] for shard, (position, ordinal) in found.items()}
         with self._journal.lock:
             self._journal.open()
             while not self._journal.append(event("reset", places)):
