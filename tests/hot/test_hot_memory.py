@@ -95,8 +95,12 @@ def test_records_are_read(fake, log, records):
         starved(lambda: fake.hot.read(log.address, 1, "s", FIRST, 0, 100, 1 << 16)[0], lambda got: len(got) == count)
         > 0
     )
-    get = fake.hot.get
+    get, take, said = fake.hot.get, fake.hot.take, fake.log()
     assert starved(lambda: get(log.address, 1, "s", FIRST, EPOCH), bool) > 0
+    plain = next(record for record in records if not record.attribute_block)
+    place = (log.address, 1, "s", said.address, 0, plain.position, FIRST)
+    assert starved(lambda: take(*place, 1, 2, 3), lambda got: got[0].data == plain.data) > 0
+    assert starved(lambda: fake.hot.visible(log.address), bool) >= 0
     names = [name for name in dir(type(records[0])) if not name.startswith("_")]
     for record in records:
         for name in names:

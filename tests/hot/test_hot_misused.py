@@ -96,6 +96,8 @@ def test_reads_are_misused(fake):
     hot, address = fake.hot, log.address
     assert misuse(lambda *args, **more: hot.read(address, *args, **more), 1, "s", FIRST, 0, 10, 1 << 16) > 30
     assert misuse(lambda *args, **more: hot.get(address, *args, **more), 1, "s", FIRST, EPOCH) > 20
+    said = fake.log().address
+    assert misuse(lambda *args: hot.take(address, *args[:2], said, *args[2:]), 1, "s", 0, FIRST, FIRST, 1, 2, 3) > 30
     assert misuse(lambda *args, **more: hot.append(address, *args, **more), b"data", FIRST, False) > 5
 
     class Neither:
@@ -168,7 +170,8 @@ def test_a_module_that_is_not_bound_says_so(core):
     for call in (
         lambda: unbound.deaggregate(b""), lambda: unbound.aggregate([], 0, 0, 1, 1, 1),
         lambda: unbound.read(1, 1, "s", 64, 0, 1, 64), lambda: unbound.get(1, 1, "s", 64, 0),
-        lambda: unbound.append(1, b"", 64, False),
+        lambda: unbound.take(1, 1, "s", 1, 0, 64, 64, 1, 1, 1), lambda: unbound.append(1, b"", 64, False),
+        lambda: unbound.visible(1),
         lambda: unbound.deaggregate_records([], 0, 0, 0), lambda: target.put_record(b"", "k"),
         lambda: target.put_records([(b"", "k")]), lambda: target.try_put_record(b"", "k"),
     ):  # fmt: skip
