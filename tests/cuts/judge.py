@@ -64,7 +64,10 @@ def _readers(
     """Those who remember what they had: named consumers and queues."""
     for name in found:
         if streams[name].consumed:
-            consuming.judge(actor, streams[name], name)
+            try:
+                consuming.judge(actor, streams[name], name)
+            except streamstore.StreamStoreError as error:
+                raise Wrong(f"a consumer of {name} does not go on: {error!r}") from error
     for name, queue in queues.items():
         try:
             queueing.judge(actor, queue, name)
