@@ -16,7 +16,7 @@ C_TESTS := $(sort $(wildcard tests/c/test_*.c tests/c/fault_*.c))
 C_ALL := $(C_SOURCES) $(C_HEADERS) $(HOT_SOURCES) $(sort $(wildcard tests/c/*.[ch] bench/c/*.[ch]))
 
 .PHONY: model-queue
-.PHONY: help demo test test-c cuts faults power requests rot seeded spin kills fuzz proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
+.PHONY: help demo test test-c cuts faults power requests rot seeded spin kills fuzz fuzz-parsers proof coverage mutants test-c-sanitize test-c-tsan test-sanitize stress model bench lint lint-c format wheel sdist clean
 .DELETE_ON_ERROR:
 
 help: ## Print this list
@@ -94,13 +94,21 @@ requests: $(VENV)/.built $(VENV)/.extra-test ## A million requests, nearly right
 	@PYTHONPATH=tests $(BIN)/python tests/stress/fuzz_requests.py --figures --requests $(or $(REQUESTS),1000000) \
 	    $(if $(SEED),--seed $(SEED))
 
+fuzz-parsers: $(VENV)/.built $(VENV)/.extra-test $(VENV)/.atheris ## The parsers in Python under Atheris, 15 seconds each (SECONDS=n, SEED=n)
+	@$(BIN)/python tests/fuzz/parsers.py --seconds $(or $(SECONDS),15) $(if $(SEED),--seed $(SEED))
+
+# There is none for every Python: then the target says so.
+$(VENV)/.atheris: | $(VENV)/.built
+	@$(BIN)/pip install -q --disable-pip-version-check --only-binary :all: atheris || echo "no Atheris for this Python"
+	@touch $@
+
 coverage: $(VENV)/.built $(VENV)/.extra-test ## Which branches of the core any test takes, and why not the others (ARGS="--lines")
 	@PYTHONPATH=tests $(BIN)/python -m branches $(ARGS)
 
 mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
 
-PROOFS := seeded spin fuzz kills cuts faults power rot requests coverage mutants
+PROOFS := seeded spin fuzz fuzz-parsers kills cuts faults power rot requests coverage mutants
 proof: ## All suites of docs/reliability.md, and its table from their figures; hours
 	@for suite in $(PROOFS); do $(MAKE) --no-print-directory $$suite || exit 1; done
 	@$(BIN)/python tests/figures.py docs/reliability.md

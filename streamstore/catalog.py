@@ -53,9 +53,17 @@ class Catalog:
         self._state = State()
         self._folded = 0  # everything before this position is in the state
         self._log: native.Log | None = None
+        self._is_folding = False
 
     def _after_fork(self) -> None:
         self._lock = threading.RLock()  # a thread of the parent may have held it
+        self._is_folding = False
+
+    def _aside(self) -> Catalog | None:
+        """Another view, folded from the start, for a signal's handler that interrupts its own thread in the middle of
+        folding this one: an event half folded would else be folded twice.
+        """
+        return Catalog(self._attachment) if self._is_folding else None
 
     def _current_log(self) -> native.Log:
         pointer = self._attachment.pointer  # opens, and raises ClosedError
@@ -72,10 +80,19 @@ class Catalog:
     def refresh(self) -> State:
         """The state with everything visible folded in; cheap where nothing is new. Callers must not change it."""
         with self._lock:
+            if aside := self._aside():
+                return aside.refresh()
             log = self._current_log()
             visible = log.visible()
             if self._folded != visible:
-                self._fold_to(log, visible)
+                self._is_folding = True
+                try:
+                    self._fold_to(log, visible)
+                except BaseException:  # Ctrl-C too: what was folded in part is folded anew, not twice
+                    self._forget()
+                    raise
+                finally:
+                    self._is_folding = False
             return self._state
 
     def _fold_to(self, log: native.Log, visible: int) -> None:
@@ -134,6 +151,8 @@ class Catalog:
         if self._attachment.read_only:
             raise ReadOnlyError(f"{self._attachment.path} is open read-only")
         with self._lock:
+            if aside := self._aside():
+                return aside.change(decide, frees=frees)
             while True:
                 tail = self._fold_to_tail()
                 event, result = decide(self._state)
@@ -152,7 +171,7 @@ class Catalog:
     def settle(self) -> None:
         """Fold in what a process published and died over before it was durable; that is durable at return."""
         with self._lock:
-            self._fold_to_tail()
+            (self._aside() or self)._fold_to_tail()
 
     def _fold_to_tail(self) -> int:
         # What another process has published but not synced yet is not visible: sync it, so that the tail can be folded.

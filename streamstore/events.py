@@ -131,12 +131,16 @@ def encode(kind: str, **values: Any) -> bytes:
     return encoded
 
 
+_NO_EVENT = (ValueError, TypeError, KeyError, IndexError, RecursionError, msgpack.UnpackException)
+"""What taking an event apart raises. Not Exception: a signal's handler may raise its own in the middle of it."""
+
+
 def fold(state: State, data: bytes) -> None:
     """Apply one event to the state. FormatVersionError for an event of a later version."""
     try:
         event = msgpack.unpackb(data, strict_map_key=False)
         version, kind = event["v"], event["e"]
-    except Exception as error:
+    except _NO_EVENT as error:
         raise FormatVersionError(f"the catalog holds an event that is none of ours ({error})") from error
     handler = _HANDLERS.get(kind)
     if version != VERSION or handler is None:

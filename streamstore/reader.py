@@ -61,7 +61,7 @@ class Reader:
         self._iterator: Iterator[Record] = iter(())
         self._closed = self._forked = False
         self._endless = options.follow and options.timeout_us < 0 and options.end_us < 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close the reader that its thread is in
         width = options.merge_width or (len(bounds.shards) if options.merge else 0)
         share = limits.MERGE_BUFFER_SIZE // width if width else limits.READ_CHUNK_SIZE
         self._chunk_size = max(4 * limits.KIB, min(limits.READ_CHUNK_SIZE, share))
@@ -116,8 +116,10 @@ class Reader:
     def hand_out(self, batch: list[Record]) -> Iterator[Record]:
         """Iterate over a polled batch such that `position` follows."""
         with self._lock:
-            self._batch = batch
+            # The iterator first: a handler that asks for the position between the two finds nothing handed out, where
+            # it would else find all of the batch.
             self._iterator = iter(batch)
+            self._batch = batch
             if self._closed:
                 batch.clear()
             return self._iterator
@@ -127,7 +129,8 @@ class Reader:
         """Where to go on after the last record handed out: a plain dict, for `read(start=...)` of the same stream."""
         self._check_fork()
         with self._lock:
-            places = {**self._frontier.places(), **self._reached()}
+            reached = self._reached()  # before the places: a handler may close the reader in between
+            places = {**self._frontier.places(), **reached}
         return iterators.make_position(self._home.token, places)
 
     def _reached(self) -> dict[str, Place]:
@@ -137,7 +140,10 @@ class Reader:
             return {record.shard_id: self._place_behind(record) for record in self._lasts}
         reached: dict[str, Place] = {}
         for index in range(len(self._batch) - left - 1, -1, -1):
-            record = self._batch[index]
+            try:
+                record = self._batch[index]
+            except IndexError:
+                return {}  # a handler closed the reader: it stored what was reached, and let go of the batch
             if record.shard_id not in reached:
                 reached[record.shard_id] = self._place_behind(record)
                 if len(reached) == len(self._lasts):
@@ -187,7 +193,7 @@ class Reader:
             return  # a closed store waits for nobody
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._forked = True
         self._batch.clear()
 

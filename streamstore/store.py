@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from streamstore.queue import Queue
 
 _reopened: weakref.WeakValueDictionary[tuple[Any, ...], Store] = weakref.WeakValueDictionary()
-_reopened_lock = threading.Lock()
+_reopened_lock = threading.RLock()
 _T = TypeVar("_T")
 
 

@@ -45,7 +45,7 @@ class Attachment:
         self._create = create
         self._sync_interval_us = sync_interval_us
         self._pointer: Any = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may be the first to use what its thread is opening
         self._unsealers = Unsealers()
         watch_fork(self, first=True)
         _live.add(self)
@@ -75,8 +75,9 @@ class Attachment:
                 call(self.path, lib.ss_store_sync_interval_set, pointer, self._sync_interval_us)
                 self._unsealers.attach(pointer)
                 self._create = False  # whoever removes the directory under us is not to get a new one
-                self.generation += 1
-                self._pointer = pointer
+                if self._pointer is None:  # else a handler opened it meanwhile, and what it made hangs on that one
+                    self.generation += 1
+                    self._pointer = pointer
             return self._pointer
 
     def close(self) -> None:
@@ -90,7 +91,7 @@ class Attachment:
                 call("close", lib.ss_store_close, self._pointer)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._pointer is not None:
             lib.ss_store_after_fork(self._pointer)
             _inherited.append(ffi.gc(self._pointer, None) or self._pointer)

@@ -10,7 +10,7 @@ import threading
 import weakref
 from typing import Any
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal's handler may fork, or open a store, while its thread does the same
 _watchers: tuple[weakref.WeakSet[Any], weakref.WeakSet[Any]] = (weakref.WeakSet(), weakref.WeakSet())
 
 
