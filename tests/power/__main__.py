@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import figures
@@ -28,11 +29,12 @@ from cuts.seam import Untraced
 from cuts.story import Wrong
 from cuts.workload import Actor
 
-from power.writers import STREAMS, Diary, read, start
+from power import sightings
+from power.writers import STREAMS, Diary, read, start, write
 
 SHUTDOWN, NOLOGFLUSH = 0x8004587D, 2
 IMAGE_SIZE = 256 << 20
-WRITERS = 3
+WRITERS, FOLLOWERS = 3, 2
 
 
 class Held(Exception):
@@ -94,7 +96,7 @@ def one_cut(disk: Disk, base: Path, seed: int) -> int:
     """Writers, a cut in the middle of what they do, and what is there afterwards; returns records read."""
     chance = random.Random(seed)
     path = disk.mount_point / "store"
-    diaries = [base / f"diary-{writer}" for writer in range(WRITERS + 1)]
+    diaries = [base / f"diary-{number}" for number in range(WRITERS + FOLLOWERS + 1)]
     for diary in diaries:
         diary.unlink(missing_ok=True)
     disk.mount()
@@ -104,7 +106,10 @@ def one_cut(disk: Disk, base: Path, seed: int) -> int:
         first.open()
         for name, durability in STREAMS.items():
             first.create(name, durability, chance.randint(1, 2))
-        children = [start(path, diaries[writer], seed + writer, writer) for writer in range(WRITERS)]
+        children = [start(partial(write, path, diaries[n], seed + n, n)) for n in range(WRITERS)]
+        children += [
+            start(partial(sightings.follow, path, diaries[WRITERS + n], read_only=n > 0)) for n in range(FOLLOWERS)
+        ]
         try:
             time.sleep(0.02 + chance.random() ** 2 * 0.3)
             if chance.random() < 0.6:
@@ -122,7 +127,12 @@ def one_cut(disk: Disk, base: Path, seed: int) -> int:
         after = Actor(path, Untraced(), seed, 1_000_000_000)
         events = read([diary for diary in diaries if diary.exists()])
         kept = [event for event in events if event.moment < when or event.what.endswith("began")]
-        return judge(after, kept, verify=True, again=True)
+        told = [event for event in kept if event.what != "seen"]
+        if seed % 2:  # who opens the store first, and finds it as it was left
+            sightings.hold(path, kept)
+        records = judge(after, told, verify=True, again=True)
+        sightings.hold(path, kept)
+        return records
     finally:
         disk.unmount()
 
@@ -168,7 +178,7 @@ def main() -> int:
     finally:
         shutil.rmtree(base)
     seconds = time.monotonic() - begun
-    note = f"ext4 shut down under {WRITERS + 1} processes, three durabilities"
+    note = f"ext4 shut down under {WRITERS + FOLLOWERS + 1} processes, three durabilities"
     told = figures.Figures(
         "power", f"{options.seed} to {options.seed + cuts}", cuts, cuts, records, bool(wrong), 0, 0, seconds, note
     )

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cuts.seam import Untraced
@@ -70,13 +71,13 @@ def write(path: Path, diary: Path, seed: int, writer: int) -> None:
             actor.some(name, chance.choice((1, 1, 2, 20)), large=chance.random() < 0.05, one_key=chance.random() < 0.5)
 
 
-def start(path: Path, diary: Path, seed: int, writer: int) -> int:
-    """Fork a writer; returns its process id. It ends without a word when its file system fails it."""
+def start(work: Callable[[], None]) -> int:
+    """Fork a process for it; returns its id. It ends without a word when its file system fails it."""
     child = os.fork()
     if child == 0:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            write(path, diary, seed, writer)
+            work()
         finally:
             os._exit(1)
     return child
