@@ -40,84 +40,105 @@ SEEDS: dict[str, list[bytes]] = {
 }
 
 
-def targets() -> dict[str, Callable[[bytes], object]]:
-    """Each parser as a function of bytes that may raise nothing; imports what it runs."""
+def archive(data: bytes) -> object:
+    """An archive of one block whose checks hold: of any header, any rows, or bytes that are no LZ4."""
     import lz4.block
     import msgpack
     import xxhash
 
-    from streamstore import errors, events, iterators, native
-    from streamstore.archive import blocks, jsonlines
+    from streamstore.archive import blocks
+
+    said = data[1:] if data[:1] == b"\x00" else msgpack.packb({"from": "a/1", "stream": "s", "salt": 5})
+    rows = data[2:] if data[:1] != b"\x00" else b""
+    head = blocks._HEAD.pack(blocks.MAGIC, 1, len(said))
+    stored = rows if data[:1] == b"\x02" else lz4.block.compress(rows, store_size=False)
+    facts = blocks._BLOCK.pack(data[1] if len(data) > 1 else 0, len(rows), len(stored), 0, 0)[:16]
+    check = xxhash.xxh3_64_intdigest(facts + stored, 5).to_bytes(8, "little")
+    end = xxhash.xxh3_64_intdigest(head + said).to_bytes(8, "little")
+    return list(blocks.BlockSource(io.BytesIO(head + said + end + facts + check + stored)).batches())
+
+
+def event(data: bytes) -> object:
+    """Events of known kinds with anything in them; several in a row meet what the others left."""
+    import msgpack
+
+    from streamstore import events
+
+    kinds, state = sorted(events._HANDLERS), events.State()
+    for part in data.split(b"\xff\xff"):
+        try:
+            said = msgpack.unpackb(part[1:], strict_map_key=False)
+        except Exception:
+            return None  # no msgpack: what tests/test_hostile_parsers.py looks at
+        if isinstance(said, dict):
+            said.update(v=events.VERSION, e=kinds[part[0] % len(kinds)] if part else "create")
+            events.fold(state, msgpack.packb(said))
+    return events.snapshot(state)
+
+
+def deliveries(data: bytes) -> object:
+    """Events of a queue's delivery log."""
+    from streamstore.queue.events import FoldedDeliveries
+
+    state = FoldedDeliveries()
+    for part in data.split(b"\xff\xff"):
+        if part:
+            state.fold(part)
+    return state
+
+
+def aggregate(data: bytes) -> object:
+    """With the magic and the digest that make an aggregate of it, and without."""
+    from streamstore import native
+
+    return native.deaggregate(b"\xf3\x89\x9a\xc2" + data + hashlib.md5(data).digest()), native.deaggregate(data)
+
+
+Parser = Callable[[bytes], object]
+Errors = tuple[type[BaseException], ...]
+
+
+def declared() -> dict[str, tuple[Parser, Errors]]:
+    """Each parser, and the errors that it may raise."""
+    from streamstore import errors, iterators, native
+    from streamstore.archive import jsonlines
     from streamstore.kinesis.cbor_codec import CborCodec
     from streamstore.kinesis.errors import ServiceError
     from streamstore.kinesis.json_codec import JsonCodec
-    from streamstore.queue.events import FoldedDeliveries
 
-    kinds = sorted(events._HANDLERS)
-    cbor, plain = CborCodec(), JsonCodec()
-
-    def archive(data: bytes) -> object:
-        said = data[1:] if data[:1] == b"\x00" else msgpack.packb({"from": "a/1", "stream": "s", "salt": 5})
-        rows = data[2:] if data[:1] != b"\x00" else b""
-        head = blocks._HEAD.pack(blocks.MAGIC, 1, len(said))
-        stored = rows if data[:1] == b"\x02" else lz4.block.compress(rows, store_size=False)
-        facts = blocks._BLOCK.pack(data[1] if len(data) > 1 else 0, len(rows), len(stored), 0, 0)[:16]
-        check = xxhash.xxh3_64_intdigest(facts + stored, 5).to_bytes(8, "little")
-        end = xxhash.xxh3_64_intdigest(head + said).to_bytes(8, "little")
-        return list(blocks.BlockSource(io.BytesIO(head + said + end + facts + check + stored)).batches())
-
-    def event(data: bytes) -> object:
-        state = events.State()
-        for part in data.split(b"\xff\xff"):  # several in a row meet what the others left
-            try:
-                said = msgpack.unpackb(part[1:], strict_map_key=False)
-            except Exception:
-                return None  # no msgpack: what tests/test_hostile_parsers.py looks at
-            if isinstance(said, dict):
-                said.update(v=events.VERSION, e=kinds[part[0] % len(kinds)] if part else "create")
-                events.fold(state, msgpack.packb(said))
-        return events.snapshot(state)
-
-    def deliveries(data: bytes) -> object:
-        state = FoldedDeliveries()
-        for part in data.split(b"\xff\xff"):
-            if part:
-                state.fold(part)
-        return state
-
-    def aggregate(data: bytes) -> object:
-        body = b"\xf3\x89\x9a\xc2" + data
-        return native.deaggregate(body + hashlib.md5(data).digest()), native.deaggregate(data)
-
-    foreign = (ValueError, RecursionError, msgpack.UnpackException, OverflowError)  # of what makes the input here
-    declared: dict[str, tuple[Callable[[bytes], object], tuple[type[BaseException], ...]]] = {
+    first = b'{"from": "a/1", "stream": "s"}\n'
+    no_json = (ValueError, RecursionError, OverflowError)  # of what takes the input apart here
+    return {
         "archive": (archive, (errors.StreamStoreError,)),
         "lines": (
-            lambda data: list(jsonlines.LineSource(io.BytesIO(b'{"from": "a/1", "stream": "s"}\n' + data)).batches()),
+            lambda data: list(jsonlines.LineSource(io.BytesIO(first + data)).batches()),
             (errors.StreamStoreError,),
         ),
         "events": (event, (errors.FormatVersionError,)),
         "deliveries": (deliveries, (errors.FormatVersionError,)),
-        "positions": (lambda data: iterators.parse(json.loads(data), "t"), (errors.StreamStoreError, *foreign)),
-        "numbers": (
-            lambda data: native.parse_sequence_number(data.decode("latin-1")),
-            (errors.InvalidArgumentError,),
-        ),
+        "positions": (lambda data: iterators.parse(json.loads(data), "t"), (errors.StreamStoreError, *no_json)),
+        "numbers": (lambda data: native.parse_sequence_number(data.decode("latin-1")), (errors.InvalidArgumentError,)),
         "aggregates": (aggregate, ()),
-        "json": (plain.decode, (ServiceError,)),
-        "cbor": (cbor.decode, (ServiceError,)),
+        "json": (JsonCodec().decode, (ServiceError,)),
+        "cbor": (CborCodec().decode, (ServiceError,)),
     }
 
-    def guarded(parse: Callable[[bytes], object], allowed: tuple[type[BaseException], ...]) -> Callable[[bytes], None]:
-        def run(data: bytes) -> None:
-            try:
-                parse(data)
-            except allowed:
-                pass
 
-        return run
+def guarded(parse: Parser, allowed: Errors) -> Callable[[bytes], None]:
+    """The parser without the errors that are declared."""
 
-    return {name: guarded(*each) for name, each in declared.items()}
+    def run(data: bytes) -> None:
+        try:
+            parse(data)
+        except allowed:
+            pass
+
+    return run
+
+
+def targets() -> dict[str, Callable[[bytes], None]]:
+    """Each parser as a function of bytes that may raise nothing."""
+    return {name: guarded(*each) for name, each in declared().items()}
 
 
 def one(name: str, arguments: list[str]) -> None:
