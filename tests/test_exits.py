@@ -90,7 +90,13 @@ ENDS = {
         late.me = late
     """,
     "a stopped interpreter": """
-        threading.Thread(target=lambda: stream.read("LATEST", follow=True, timeout=20).close(), daemon=True).start()
+        def read_on():
+            try:
+                while True:
+                    stream.read("LATEST", follow=True).close()
+            except streamstore.ClosedError:
+                pass
+        threading.Thread(target=read_on, daemon=True).start()
         sys.exit(0)
     """,
 }
