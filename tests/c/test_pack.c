@@ -298,6 +298,35 @@ static void test_epochs_stay_known(void)
     remove_root();
 }
 
+/* Where the newest segment is empty and no hint is left, what packed ones say of themselves is all there is: how many
+ * records the log had, that it is open, and where it ends. */
+static void test_recovered_from_packs_alone(void)
+{
+    char path[128];
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    fill(log, 0, 40, 20);
+    CHECK_EQUAL(ss_log_roll(log, 0), SS_OK);
+    CHECK_EQUAL(pack_segments(log, 1, 2), SS_OK);
+    ss_log_state before, after;
+    CHECK_EQUAL(ss_log_state_get(log, &before), SS_OK);
+    close_store(store);
+    snprintf(path, sizeof path, "%s/control", root);
+    CHECK_EQUAL(unlink(path), 0);
+    store = open_store(0);
+    log = open_log(store, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(ss_log_state_get(log, &after), SS_OK);
+    CHECK_EQUAL(after.record_count, before.record_count);
+    CHECK_EQUAL(after.tail, before.tail);
+    CHECK_EQUAL(after.last_arrival_us, before.last_arrival_us);
+    CHECK(!after.closed);
+    put(log, 40);
+    read_all(log, 0, 41);
+    close_store(store);
+    remove_root();
+}
+
 int main(void)
 {
     for (pack_squeezed = 0; pack_squeezed < 1000; pack_squeezed = pack_squeezed * 30 + 2) {
@@ -309,5 +338,6 @@ int main(void)
     test_what_may_not_be_packed_is_refused();
     test_epochs_stay_known();
     test_an_idle_process_lets_go();
+    test_recovered_from_packs_alone();
     return check_report();
 }

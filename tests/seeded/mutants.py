@@ -20,16 +20,30 @@ from seeded.building import CBuild, NotBuilt
 from seeded.seed import ROOT
 
 SUITES = {
-    "csrc/record.c": ["plain/test_record", "plain/test_scan", "plain/test_log"],
+    "csrc/record.c": ["plain/test_record", "plain/test_scan", "plain/test_log", "plain/test_pack"],
     "csrc/recovery.c": [
         "plain/test_recover",
         "plain/test_recover_past",
         "plain/test_recovery",
         "plain/test_log_damage",
+        "plain/test_pack",
     ],
-    "csrc/log_recover.c": ["plain/test_recover", "plain/test_recovery", "plain/test_sync", "kill/kill_takeover"],
-    "csrc/lock.c": ["plain/test_lock", "kill/kill_takeover", "plain/test_threads"],
-    "csrc/log_append.c": ["plain/test_log", "plain/test_order", "plain/test_limits", "kill/kill_takeover"],
+    "csrc/log_recover.c": [
+        "plain/test_recover",
+        "plain/test_recovery",
+        "plain/test_sync",
+        "plain/test_close",
+        "kill/kill_takeover",
+    ],
+    "csrc/lock.c": ["plain/test_lock", "sanitize/test_lock", "kill/kill_takeover", "plain/test_threads"],
+    "csrc/log_append.c": [
+        "plain/test_log",
+        "plain/test_order",
+        "plain/test_limits",
+        "plain/test_boundaries",
+        "plain/test_frame_ends",
+        "kill/kill_takeover",
+    ],
     "csrc/log_sync.c": ["plain/test_sync", "plain/test_order", "kill/kill_takeover", "plain/test_threads"],
 }
 SWAPS = {
