@@ -90,12 +90,16 @@ def try_it(
         image = path.with_name(path.name + "-cut")
         trace.image(moment, mode, chance.randrange(1 << 63), image)
         later = Actor(image, Untraced(), 9, after.made + 1000)
+        boot = path.with_name("boot")  # a power cut ends one
+        boot.write_text(f"{chance.randrange(1 << 128):032x}\n")
+        seam.boot(boot)
         try:
             records += judge(later, [event for event in events if event.moment < moment])
         except Wrong as error:
             raise Wrong(f"{fault}, call {first}, then a power cut in moment {moment}, {mode}: {error}") from error
         finally:
             shutil.rmtree(image)
+            seam.boot(None)
         cuts += 1
     trace.free()
     return failed, records, cuts
