@@ -53,8 +53,13 @@ class EncryptedStream:
 
     @property
     def encryption(self: _Streamlike) -> Encryption:
-        """Whether new records are encrypted, and under which keys, as the catalog says now."""
-        return facts(self.check())
+        """Whether the records of puts that begin from now on are encrypted, and under which keys.
+
+        On a store that is open read-only: as the catalog says.
+        """
+        info = self.check()
+        # Who changed it may have died before it told the writers; what is said here is to hold for them, too.
+        return _hold(self, info) if info.terms and not self.attachment.read_only else facts(info)
 
     def start_encryption(self: _Streamlike, key_id: str | None = None) -> Encryption:
         """Encrypt every record that is written from the return on, by whatever process; durable at return.

@@ -128,6 +128,27 @@ def test_a_writer_bound_before_a_crash_of_the_starter_is_held_to_it(tmp_path, ri
         assert [record.data for record in old.read()] == [b"bound in plain", SECRET, SECRET]
 
 
+def test_what_a_stream_says_of_its_encryption_holds_for_the_next_put(tmp_path, ring, monkeypatch):
+    """Who stops it dies between the catalog and the logs: a writer that is told "in plain" does not encrypt on."""
+    directory = tmp_path / "data"
+    with (
+        streamstore.open(directory, key_ring=ring, durability="process") as one,
+        streamstore.open(directory, key_ring=ring) as two,
+    ):
+        told = one.create_stream("s")
+        for change, enabled in (("start_encryption", True), ("stop_encryption", False)):
+            told.put_record(b"bound before", "k")
+            with monkeypatch.context() as patched:
+                patched.setattr("streamstore.encryption._hold", lambda stream, info: None)
+                getattr(two.stream("s"), change)()
+            assert told.encryption.enabled is enabled
+            told.put_record(b"as it was told: " + change.encode(), "k")
+        told.put_record(b"last", "k")
+        one.flush()
+        assert on_disk(directory, b"as it was told: start_encryption") == set()
+        assert on_disk(directory, b"as it was told: stop_encryption") != set()
+
+
 def test_a_compare_and_append_is_encrypted_too(tmp_path, crypted):
     """append with an expected tail, before and after a change of settings."""
     stream = crypted.create_stream("s")
