@@ -270,6 +270,8 @@ class QueueModel(RuleBasedStateMachine):
             put.ready_us = self.now_us + (50 * SECOND if act == "slow nack" else 0)
         else:
             put.ready_us = self.now_us + (200 * SECOND if act == "extend" else 0)
+            if put.holder is None and not (who == OTHER and self.outlived):
+                put.holder = who  # what a dead process held is held by who extends it
 
     @rule(seconds=st.sampled_from([1, 29, 30, 101, 5_000]))
     def let_time_pass(self, seconds: int) -> None:
