@@ -17,7 +17,7 @@ from streamstore.catalog import Catalog
 from streamstore.errors import InvalidArgumentError, InvalidTypeError, KeyUnavailableError, SettingsChangedError
 from streamstore.events import StreamInfo
 from streamstore.keys import KeyContext, KeyRing
-from streamstore.native import Log
+from streamstore.native import Attachment, Log
 from streamstore.sealing import StreamKeys
 from streamstore.values import Appended, DataKey, Encryption
 
@@ -38,6 +38,7 @@ class EncryptionHome(Protocol):
 class _Streamlike(Protocol):
     """What is asked of the stream itself."""
 
+    attachment: Attachment
     keys: StreamKeys
 
     @property

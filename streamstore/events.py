@@ -90,13 +90,22 @@ class StreamInfo:
         known = {name: source[name] for name in _FACTS}
         known.update({name: source[name] for name in SETTINGS if name in source})
         nodes = [Node.from_map(item) for item in source.get("shards", ())]
-        return cls(
+        info = cls(
             **known,
             starts=dict(source.get("starts", {})),
             shards={node.index: node for node in nodes},
-            pending=Step.from_map(source["pending"]) if "pending" in source else None,
             extra={key: value for key, value in source.items() if key not in _KNOWN},
         )
+        return info.deciding(Step.from_map(source["pending"]) if "pending" in source else None)
+
+    def deciding(self, step: Step | None) -> StreamInfo:
+        """With that step decided on, if it can still be carried out.
+
+        It always can while the catalog is whole. One that was made again after damage may know what became of a step
+        and then come upon the event that decided on it: that would stand for ever, and whoever opens would wait for it.
+        """
+        stands = step is not None and all(self.lineage.is_open(index) for index in step.parents)
+        return replace(self, pending=step if stands else None)
 
 
 _PARTS = ("starts", "shards", "pending", "extra")
@@ -190,16 +199,14 @@ def _start(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
 
 
 def _reshard(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
-    return replace(info, pending=Step.from_map(event))
+    return info.deciding(Step.from_map(event))
 
 
 def _resharded(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:
     children = tuple(Child(item["index"], key_of(item["start"]), key_of(item["end"])) for item in event["children"])
     closed = {index: closed_from(facts) for index, facts in event["parents"].items()}
     after = info.lineage.close(Step(tuple(closed), children), closed)
-    # What is pending stands while it can still be carried out.
-    stands = info.pending is not None and all(after.is_open(index) for index in info.pending.parents)
-    return replace(info, shards=after.changed, pending=info.pending if stands else None)
+    return replace(info, shards=after.changed).deciding(info.pending)
 
 
 def _expire(info: StreamInfo, event: Mapping[str, Any]) -> StreamInfo:

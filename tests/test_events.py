@@ -109,6 +109,17 @@ def test_a_reshard_is_pending_until_it_is_done():
     assert state.deleting == {1: 3}
 
 
+def test_an_intent_that_comes_behind_its_own_commit_does_not_stand():
+    """A catalog that repair made again from segments knew of the split, and then came upon the event that began it:
+    nothing could carry that out, and who opened the store tried for ever.
+    """
+    state = folded(events.encode("create", **{**ONE, "uniform": 1}), events.encode("resharded", **DONE))
+    events.fold(state, events.encode("reshard", id=1, **SPLIT.to_map()))
+    assert state.streams[KEY].pending is None
+    whole = {**state.streams[KEY].to_map(), "pending": SPLIT.to_map()}  # as a store may have it in a snapshot
+    assert events.StreamInfo.from_map(whole).pending is None
+
+
 def test_a_commit_needs_no_intent_and_leaves_another_alone():
     """From a close frame alone: what is pending since is not what was committed."""
     state = folded(events.encode("create", **{**ONE, "uniform": 1}), events.encode("resharded", **DONE))

@@ -131,7 +131,8 @@ def test_puts_are_misused(fake):
     for entry in WRONG:
         with pytest.raises((TypeError, ValueError)):
             target.put_records([(b"data", "k"), entry])
-    misuse(fake.hot.Target, 0, [fake.log().address], [1], ["s"], 1 << 20, False, None)
+    kept = fake.log()
+    misuse(fake.hot.Target, 0, [kept.address], [1], ["s"], 1 << 20, False, None)
     with pytest.raises(ValueError, match="at least 1"):
         fake.hot.Target(0, [], [], [], 1 << 20, False, None)
 
