@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cuts import seam
@@ -90,16 +90,25 @@ def try_it(
         image = path.with_name(path.name + "-cut")
         trace.image(moment, mode, chance.randrange(1 << 63), image)
         later = Actor(image, Untraced(), 9, after.made + 1000)
-        boot = path.with_name("boot")  # a power cut ends one
-        boot.write_text(f"{chance.randrange(1 << 128):032x}\n")
-        seam.boot(boot)
         try:
-            records += judge(later, [event for event in events if event.moment < moment])
+            with _another_boot(path, chance):
+                records += judge(later, [event for event in events if event.moment < moment])
         except Wrong as error:
             raise Wrong(f"{fault}, call {first}, then a power cut in moment {moment}, {mode}: {error}") from error
         finally:
             shutil.rmtree(image)
-            seam.boot(None)
         cuts += 1
     trace.free()
     return failed, records, cuts
+
+
+@contextmanager
+def _another_boot(path: Path, chance: random.Random) -> Iterator[None]:
+    """The machine was started anew: a power cut ends a boot."""
+    boot = path.with_name("boot")
+    boot.write_text(f"{chance.randrange(1 << 128):032x}\n")
+    seam.boot(boot)
+    try:
+        yield
+    finally:
+        seam.boot(None)
