@@ -9,6 +9,7 @@
 #include "hot.h"
 #include "intake.h"
 #include "make_record.h"
+#include "owner.h"
 #include "put_result.h"
 #include "put_results.h"
 #include "reader.h"
@@ -181,6 +182,12 @@ static PyMethodDef methods[] = {
          "(the plain Record that begins there, new tail of `events`), once the event that says it was received is "
          "appended\nthere; False where nothing came in either log; True where that needs a closer look, with "
          "nothing done.")},
+    {"own", SS_HOT_FASTCALL(ss_owner_own), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("own($module, memory, release)\n--\n\nAn object whose last reference calls the function at `release` "
+               "with `memory`;\nboth are addresses.")},
+    {"disown", ss_owner_disown, METH_O,
+     PyDoc_STR("disown($module, owner, /)\n--\n\nLeave that memory where it is, for ever: it is another process's to "
+               "free.")},
     {"visible", ss_appender_visible, METH_O,
      PyDoc_STR("visible($module, log, /)\n--\n\nThe end of what readers of a log may see.")},
     {NULL, NULL, 0, NULL},

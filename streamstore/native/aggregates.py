@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from streamstore._core import ffi
 from streamstore._hot import Intake, Record, UserPut, UserRecord, aggregate, deaggregate, deaggregate_records, settle
 from streamstore.native.entries import range_table
 from streamstore.values import HashRange
@@ -24,8 +23,7 @@ class Bundler:
     __slots__ = ("_address", "_limits", "_table", "count")
 
     def __init__(self, ranges: Sequence[HashRange] | None, size_max: int, count_max: int, record_size_max: int) -> None:
-        self._table = range_table(ranges) if ranges else None
-        self._address = int(ffi.cast("uintptr_t", self._table)) if ranges else 0
+        self._address, self._table = range_table(ranges) if ranges else (0, None)
         self.count = len(ranges) if ranges else 1
         self._limits = (size_max, min(count_max, ANY_ITEMS), record_size_max)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from streamstore import errors, limits
 from streamstore._core import ffi, lib
+from streamstore._hot import disown, own
 from streamstore.native.border import call, fields, listing, wait
 from streamstore.native.fork import watch_fork
 from streamstore.native.hold import Hold
@@ -24,9 +25,18 @@ _DURABILITY = {name: number for number, name in enumerate(limits.DURABILITIES)}
 _inherited: list[Any] = []  # handles of the parent, kept so that a child never frees what it does not own
 
 
-def _release(pointer: Any) -> None:
-    lib.ss_store_close(pointer)
-    lib.ss_store_free(pointer)
+_FREE_STORE = int(ffi.cast("uintptr_t", ffi.addressof(lib, "ss_store_free")))
+
+
+def _closing(memory: object) -> Callable[[Any], None]:
+    """Closes a store that is garbage. Its memory stays until the last Log and Target have let go of it: in the same
+    garbage somebody's __del__ may still use them, and is to get ClosedError.
+    """
+
+    def close(pointer: Any, memory: object = memory) -> None:
+        lib.ss_store_close(pointer)
+
+    return close
 
 
 class Attachment:
@@ -45,6 +55,8 @@ class Attachment:
         self._create = create
         self._sync_interval_us = sync_interval_us
         self._pointer: Any = None
+        self.memory: object = None
+        """What keeps the open store's memory from being freed."""
         self._lock = threading.RLock()  # a signal's handler may be the first to use what its thread is opening
         self._unsealers = Unsealers()
         watch_fork(self, first=True)
@@ -71,13 +83,14 @@ class Attachment:
                     call(self.path, lib.ss_store_open, os.fsencode(self.path), flags, out)
                 except errors.StreamNotFoundError:
                     raise errors.StoreNotFoundError(f"{self.path}: there is no store in this directory") from None
-                pointer = ffi.gc(out[0], _release)
+                memory = own(int(ffi.cast("uintptr_t", out[0])), _FREE_STORE)
+                pointer = ffi.gc(out[0], _closing(memory))
                 call(self.path, lib.ss_store_sync_interval_set, pointer, self._sync_interval_us)
                 self._unsealers.attach(pointer)
                 self._create = False  # whoever removes the directory under us is not to get a new one
                 if self._pointer is None:  # else a handler opened it meanwhile, and what it made hangs on that one
                     self.generation += 1
-                    self._pointer = pointer
+                    self._pointer, self.memory = pointer, memory
             return self._pointer
 
     def close(self) -> None:
@@ -95,7 +108,8 @@ class Attachment:
         if self._pointer is not None:
             lib.ss_store_after_fork(self._pointer)
             _inherited.append(ffi.gc(self._pointer, None) or self._pointer)
-            self._pointer = None
+            disown(self.memory)
+            self._pointer = self.memory = None
             self.generation += 1
 
     def log(

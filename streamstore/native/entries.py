@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from streamstore._core import ffi, lib
-from streamstore._hot import PutResults, Target, make_put_results
+from streamstore._hot import PutResults, Target, make_put_results, own
 from streamstore.native.border import call, raise_partial
 from streamstore.values import HashRange
 
@@ -40,14 +40,20 @@ def fill_entry(item: Any, entry: tuple[Any, ...], attributes: Any, keep: list[An
         item.hash_key_hi, item.hash_key_lo = _hash_key(hash_key)
 
 
-def range_table(ranges: Sequence[HashRange]) -> Any:
-    """What routes hash keys to places in `ranges`; InvalidArgumentError unless these tile the space."""
+_FREE_RANGES = int(ffi.cast("uintptr_t", ffi.addressof(lib, "ss_ranges_free")))
+
+
+def range_table(ranges: Sequence[HashRange]) -> tuple[int, object]:
+    """The address of what routes hash keys to places in `ranges`, and what keeps it there; InvalidArgumentError unless
+    these tile the space.
+    """
     table = ffi.new("ss_ranges **")
     starts = ffi.new("ss_hash_key[]", [_hash_key(item.start) for item in ranges])
     ends = ffi.new("ss_hash_key[]", [_hash_key(item.end) for item in ranges])
     places = ffi.new("uint32_t[]", list(range(len(ranges))))
     call("routing", lib.ss_ranges_create, starts, ends, places, len(ranges), table)
-    return ffi.gc(table[0], lib.ss_ranges_free)
+    address = int(ffi.cast("uintptr_t", table[0]))
+    return address, own(address, _FREE_RANGES)
 
 
 def make_target(
@@ -56,15 +62,15 @@ def make_target(
     """The fast door for puts into these logs; `ranges[i]` is what `logs[i]` owns, `terms` what the caller knows them
     to be.
     """
-    owned = range_table(ranges)
+    address, table = range_table(ranges)
     return Target(
-        int(ffi.cast("uintptr_t", owned)),
+        address,
         [log.address for log in logs],
         [log.shard_index for log in logs],
         [log.shard_id for log in logs],
         record_size_max,
         sync,
-        (owned, tuple(log.keepalive for log in logs[:1])),
+        (table, tuple((log.keepalive, log.memory) for log in logs[:1])),
         terms,
     )
 

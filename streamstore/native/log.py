@@ -55,6 +55,7 @@ class Log:
         "attachment",
         "generation",
         "keepalive",
+        "memory",
         "address",
         "describe",
         "opener",
@@ -67,7 +68,8 @@ class Log:
     def __init__(self, attachment: Attachment, keepalive: Any, pointer: Any, shard_index: int, shard_id: str) -> None:
         self.attachment = attachment
         self.generation = attachment.generation
-        self.keepalive = keepalive  # the store's memory: a Log in use keeps it from being freed
+        self.keepalive = keepalive  # the open store: a Log in use keeps it from being closed
+        self.memory = attachment.memory  # and this from being freed
         self.pointer = pointer
         self.address = int(ffi.cast("uintptr_t", pointer))
         self.shard_index = shard_index

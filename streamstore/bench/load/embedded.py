@@ -93,7 +93,9 @@ class StreamReading:
         """A batch of the shard whose turn it is; at its end from its beginning."""
         turn = self._turn = (self._turn + 1) % len(self._shards)
         batch = self._shards[turn].read(self._places[turn], limit=limit)
-        self._places[turn] = "TRIM_HORIZON" if batch.millis_behind_latest == 0 else batch.next_position
+        # 0 ms behind may also be said of a record that arrived within this very millisecond.
+        at_end = len(batch) < limit and batch.millis_behind_latest == 0
+        self._places[turn] = "TRIM_HORIZON" if at_end else batch.next_position
         return Read([record.data for record in batch], batch.millis_behind_latest)
 
     def follow(self, limit: int) -> Read:

@@ -163,7 +163,9 @@ class EndpointReading:
         """A GetRecords of the shard whose turn it is; at its tip from its beginning."""
         turn = self._turn = (self._turn + 1) % len(self._shards)
         found = self._get(turn, limit)
-        if found.behind_ms == 0:
+        if (
+            len(found.data) < limit and found.behind_ms == 0
+        ):  # a full answer may be 0 ms behind what is younger than one
             self._iterators[turn] = self._iterator(self._shards[turn])
         return found
 
