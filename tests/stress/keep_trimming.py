@@ -34,6 +34,10 @@ def write(path: Path, writer: int, seconds: float) -> None:
 
 def follow(path: Path, seconds: float) -> None:
     """A reader that keeps up, or skips what was trimmed; and now and then one from the oldest record."""
+    while not any(
+        path.glob("streams/*/*/*.seg")
+    ):  # read-only before any writer is in, it would see what was there then
+        time.sleep(0.01)
     with streamstore.open(path, create=False, read_only=True) as store:
         stream = store.stream("s")
         # It ends while the writers are still at it; that they pause for long is for a slow disk to do.
