@@ -6,11 +6,13 @@ import errno
 import gc
 import struct
 import weakref
+from types import SimpleNamespace
 
 import pytest
 
 from streamstore import errors, native
 from streamstore._core import ffi, lib
+from streamstore.native import attachment as attachment_module
 from streamstore.values import LogOptions
 
 OPTIONS = LogOptions("process", 0, 1 << 20, 0, 0, b"\x80")
@@ -240,3 +242,10 @@ def test_a_process_is_named_by_its_slot_and_the_slots_generation(tmp_path):
         seen.add((process["slot"], process["generation"]))
         made.close()
     assert len(seen) == 3
+
+
+def test_a_dropped_store_whose_last_sync_failed_says_so(monkeypatch, caplog):
+    """Nobody called close(), so nobody can be told by an exception; it is not swallowed for that."""
+    monkeypatch.setattr(attachment_module, "lib", SimpleNamespace(ss_store_close=lambda pointer: lib.SS_POISONED))
+    attachment_module._closing(object())(None)
+    assert "dropped without close()" in caplog.text

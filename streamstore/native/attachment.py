@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import weakref
@@ -13,7 +14,7 @@ from typing import Any
 from streamstore import errors, limits
 from streamstore._core import ffi, lib
 from streamstore._hot import disown, own
-from streamstore.native.border import call, fields, listing, wait
+from streamstore.native.border import call, error_for, fields, listing, wait
 from streamstore.native.fork import watch_fork
 from streamstore.native.hold import Hold
 from streamstore.native.log import Log
@@ -21,6 +22,7 @@ from streamstore.native.retained import RetainedLog
 from streamstore.native.unsealing import Unsealer, Unsealers
 from streamstore.values import LogOptions
 
+_log = logging.getLogger("streamstore")
 _DURABILITY = {name: number for number, name in enumerate(limits.DURABILITIES)}
 _inherited: list[Any] = []  # handles of the parent, kept so that a child never frees what it does not own
 
@@ -34,7 +36,8 @@ def _closing(memory: object) -> Callable[[Any], None]:
     """
 
     def close(pointer: Any, memory: object = memory) -> None:
-        lib.ss_store_close(pointer)
+        if status := lib.ss_store_close(pointer):  # nobody is there to raise it to
+            _log.error("a store was dropped without close(): %s", error_for(status, "its last sync"))
 
     return close
 
