@@ -15,6 +15,7 @@ from command_line import run, succeed
 from fake_endpoint import FakeEndpoint
 
 import streamstore
+from streamstore import clock
 from streamstore.bench import compare, result
 from streamstore.bench.load import LoadPlan, Tally, run_load
 from streamstore.bench.load.outcome import label_of, results_of, seconds_of
@@ -285,12 +286,14 @@ def test_the_table_says_what_is_short_of_the_plan() -> None:
 
 
 @pytest.mark.parametrize("door", ["store", "server"])
-def test_reads_take_turns_and_begin_anew(tmp_path: Path, door: str) -> None:
-    """Shard by shard, and each again from its beginning when it is through."""
+def test_reads_take_turns_and_begin_anew(tmp_path: Path, door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shard by shard, and each again from its beginning when it is through; 0 ms behind is no end yet."""
+    now_us = clock.now_us()
     with streamstore.open(tmp_path / "data", durability="process") as store:
         stream = store.create_stream("load", 2)
         for index in range(2):
             stream.shards()[index].append([(b"%d%d" % (index, number), "k") for number in range(3)])
+        monkeypatch.setattr(clock, "now_us", lambda: now_us)  # from here on nothing is older than a millisecond
         if door == "store":
             found = turns(f"store:{tmp_path}/data#load")
         else:
