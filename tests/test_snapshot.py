@@ -78,6 +78,32 @@ def test_a_snapshot_opens_clean_and_is_written_to_apart_from_its_source(store, t
     assert sum(1 for _ in stream.read()) == sum(1 for _ in data_of(tmp_path / "copy")) == 1000
 
 
+@pytest.mark.parametrize("make", ["snapshot", "restore"])
+def test_a_log_that_ends_with_compressed_blocks_is_taken(tmp_path, make):
+    """The newest segment had nothing in it, and a flipped byte hides it: the compressed one before it is the last. It
+    was copied as if its positions were bytes of a file, which it was too short for.
+    """
+    with streamstore.open(tmp_path / "store", maintenance=False) as store:
+        stream = store.create_stream("clicks", 1, segment_size=131072)
+        stream.put_records([(b"%06d" % number + bytes(994), "key") for number in range(100)])
+        stream.log(0).roll()
+        assert stream.compact().segments == 1
+    newest = max((tmp_path / "store").glob("streams/*/0/*.seg"))
+    with open(newest, "r+b") as file:
+        file.seek(200)
+        byte = file.read(1)[0]
+        file.seek(200)
+        file.write(bytes([byte ^ 1]))
+    if make == "restore":
+        streamstore.restore(tmp_path / "store", tmp_path / "copy")
+    else:
+        with streamstore.open(tmp_path / "store", maintenance=False) as store:
+            store.snapshot(tmp_path / "copy")
+    with streamstore.open(tmp_path / "copy", create=False) as copy:
+        copy.stream("clicks").put_record(b"behind it", "key")
+    assert data_of(tmp_path / "copy") == [b"%06d" % number + bytes(994) for number in range(100)] + [b"behind it"]
+
+
 def test_a_long_tail_is_sealed_and_linked(store, tmp_path):
     """What would take long to copy is not copied."""
     stream = store.create_stream("clicks")

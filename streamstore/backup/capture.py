@@ -163,9 +163,13 @@ def _place(log: native.Log, live: list[Segment], state: LogState, source: str, p
         file = f"{ordinal:012d}.seg"
         placement.whole(os.path.join(source, file), f"{name}/{file}")
     if live:
-        file = f"{live[-1].ordinal:012d}.seg"
-        end = min(max(state.durable, live[-1].base), live[-1].end)
-        placement.tail(os.path.join(source, file), f"{name}/{file}", live[-1].base, end)
+        last = live[-1]
+        file = f"{last.ordinal:012d}.seg"
+        if last.packed:  # what was behind it is gone, or has a damaged header: blocks are taken whole, and never written
+            placement.whole(os.path.join(source, file), f"{name}/{file}")
+        else:
+            end = min(max(state.durable, last.base), last.end)
+            placement.tail(os.path.join(source, file), f"{name}/{file}", last.base, end)
 
 
 def durability_name(log: CapturedLog) -> str:
