@@ -165,7 +165,7 @@ def _place(log: native.Log, live: list[Segment], state: LogState, source: str, p
     if live:
         last = live[-1]
         file = f"{last.ordinal:012d}.seg"
-        if last.packed:  # what was behind it is gone, or has a damaged header: blocks are taken whole, and never written
+        if last.packed:  # nothing valid behind it: blocks are taken whole, as nobody writes them
             placement.whole(os.path.join(source, file), f"{name}/{file}")
         else:
             end = min(max(state.durable, last.base), last.end)
