@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import socket
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_endpoint import FakeEndpoint
 
 import streamstore
 from streamstore import ClosedError, InvalidArgumentError, PutEntry, StorageError
+from streamstore.capture import open_source
 from streamstore.targets import (
     CallableTarget,
     JsonLinesTarget,
@@ -316,6 +322,60 @@ def test_an_endpoint_by_its_address(monkeypatch, stream):
             target.send(ENTRIES)
         assert target.name == f"{server.url}/clicks"
         assert sum(shard.record_count for shard in store.stream("clicks").shards()) == 3
+
+
+@pytest.mark.parametrize("opened", [open_target, open_source])
+def test_an_endpoint_that_does_not_answer_is_told_at_the_first_call(opened):
+    """It is asked once and not again and again; likewise where nobody listens at all."""
+    pytest.importorskip("boto3")
+    calls = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):  # the end of the test
+                while True:
+                    caller, _ = listening.accept()
+                    calls.append(caller.recv(1))
+                    caller.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        port = listening.getsockname()[1]
+        with pytest.raises(StorageError, match=f"127.0.0.1:{port}"):
+            opened(f"http://127.0.0.1:{port}/clicks")
+        listening.shutdown(socket.SHUT_RDWR)
+    assert calls == [b"P"]
+    with pytest.raises(StorageError, match=f"Could not connect to .*127.0.0.1:{port}"):
+        opened(f"http://127.0.0.1:{port}/clicks")
+
+
+def test_an_endpoint_is_asked_for_its_stream_first():
+    """One without it is told before anything is sent; one that refuses to say may take records all the same."""
+    pytest.importorskip("boto3")
+    pytest.importorskip("granian")
+    with streamstore.temporary(durability="process") as store, streamstore.serve_in_thread(store) as server:
+        for opened in (open_target, open_source):
+            with pytest.raises(StorageError, match=f"{server.url} has no stream 'clicks'"):
+                opened(f"{server.url}/clicks")
+    with FakeEndpoint(lambda _: -1.0) as fake:
+        assert open_target(fake.address).name == fake.address
+
+
+def test_an_endpoint_that_goes_away_for_a_while_is_waited_for():
+    """What is sent while it is away gets there when it is back."""
+    pytest.importorskip("boto3")
+    pytest.importorskip("granian")
+    with streamstore.temporary(durability="process") as store:
+        store.create_stream("clicks")
+        with streamstore.serve_in_thread(store) as server:
+            target = open_target(f"{server.url}/clicks")
+            target.send(ENTRIES)
+        sending = threading.Thread(target=target.send, args=(ENTRIES,))
+        sending.start()
+        time.sleep(0.2)  # so that a first try finds nobody
+        with streamstore.serve_in_thread(store, port=int(server.url.rpartition(":")[2])):
+            sending.join()
+        assert target.records == 6
+        assert sum(shard.record_count for shard in store.stream("clicks").shards()) == 6
 
 
 def test_a_stream_target_closes_what_it_opened(tmp_path):

@@ -16,7 +16,7 @@ from streamstore.capture.streams import StreamSource
 from streamstore.errors import InvalidArgumentError, InvalidTypeError
 from streamstore.stream import Stream
 from streamstore.targets.addresses import split_endpoint, split_store
-from streamstore.targets.endpoint import make_client
+from streamstore.targets.endpoint import reach
 
 FORMS = """\
 http://HOST:PORT/NAME  a stream behind a Kinesis endpoint, https:// too (extra `boto3`)
@@ -103,7 +103,7 @@ def kinesis_source(
     consumer: str | None = None,
 ) -> Source:
     """A stream of a Kinesis endpoint, read by polling, or by enhanced fan-out under the name of a consumer."""
-    source = KinesisSource(client or make_client(url, region), stream, start=start, source_id=source_id)
+    source = KinesisSource(client or reach(url, region, stream), stream, start=start, source_id=source_id)
     if consumer is not None:
         return source.read_by(FanOut(source, consumer))
     return source.read_by(Polling(source, interval=interval, behind=min(interval, 0.2)))

@@ -16,6 +16,7 @@ from streamstore.capture.shards import Shard, Shards
 from streamstore.capture.source import Lag, Taken
 from streamstore.errors import InvalidArgumentError
 from streamstore.native import Record
+from streamstore.targets.endpoint import naming
 from streamstore.values import PutEntry
 
 # How many fetched pages may wait to be put; a reader that is faster waits then.
@@ -54,7 +55,7 @@ class KinesisSource:
 
     def __init__(self, client: Any, stream: str, *, start: Any = "TRIM_HORIZON", source_id: str | None = None) -> None:
         self.client = client
-        self.named = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+        self.named = naming(stream)
         summary = client.describe_stream_summary(**self.named)["StreamDescriptionSummary"]
         self.arn: str = summary["StreamARN"]
         self.stream: str = summary["StreamName"]

@@ -13,7 +13,7 @@ from streamstore.errors import InvalidArgumentError, InvalidTypeError
 from streamstore.queue import Queue
 from streamstore.stream import Stream
 from streamstore.targets.calls import CallableTarget, NullTarget
-from streamstore.targets.endpoint import KinesisTarget, make_client
+from streamstore.targets.endpoint import KinesisTarget, reach
 from streamstore.targets.files import JsonLinesTarget, ParquetTarget, RawTarget
 from streamstore.targets.streams import QueueTarget, StreamTarget
 from streamstore.targets.target import Target
@@ -81,13 +81,13 @@ def _json_lines(rest: str) -> Target:
 
 def _endpoint(address: str, region: str | None) -> Target:
     url, stream = split_endpoint(address)
-    return KinesisTarget(make_client(url, region), stream)
+    return KinesisTarget(reach(url, region, stream), stream)
 
 
 def _aws(name: str, region: str | None) -> Target:
     if not name:
         raise InvalidArgumentError("'kinesis:' names no stream: kinesis:NAME is wanted")
-    return KinesisTarget(make_client(None, region), name)
+    return KinesisTarget(reach(None, region, name), name)
 
 
 def split_endpoint(address: str) -> tuple[str, str]:

@@ -19,13 +19,51 @@ REGION_DEFAULT = "us-east-1"
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _REFUSED_LATER = {"ProvisionedThroughputExceededException", "InternalFailure", "KMSThrottlingException"}
+# How boto3 calls: while records are under way again and again, for about a minute; the first call once, and soon.
+_PATIENT: dict[str, Any] = {"retries": {"total_max_attempts": 11, "mode": "standard"}}
+_AT_ONCE: dict[str, Any] = {
+    "retries": {"total_max_attempts": 1, "mode": "standard"},
+    "connect_timeout": 5,
+    "read_timeout": 20,
+}
 
 
 def make_client(endpoint_url: str | None = None, region: str | None = None, **options: Any) -> Any:
     """A boto3 client for Kinesis (extra `boto3`), by boto3's own rules for what is not given.
 
-    An endpoint of one's own that no credentials were set up for gets made-up ones, which emulators take.
+    An endpoint of one's own that no credentials were set up for gets made-up ones, which emulators take. What fails is
+    tried again for about a minute.
     """
+    return _made(endpoint_url, region, _PATIENT, options)
+
+
+def reach(endpoint_url: str | None, region: str | None, stream: str) -> Any:
+    """A client as of `make_client`, whose endpoint has answered a first call, which is not tried again.
+
+    Raises StorageError where it cannot be connected to, or has no such stream. Any other answer, such as that the
+    caller may not ask, says nothing about what else it may do.
+    """
+    asking = _made(endpoint_url, region, _AT_ONCE, {})
+    from botocore import exceptions
+
+    try:
+        asking.describe_stream_summary(**naming(stream))
+    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
+        raise StorageError(str(error)) from error
+    except exceptions.ClientError as error:
+        if error.response["Error"]["Code"] == "ResourceNotFoundException":
+            raise StorageError(f"{asking.meta.endpoint_url} has no stream {stream!r}") from error
+    finally:
+        asking.close()
+    return make_client(endpoint_url, region)
+
+
+def naming(stream: str) -> dict[str, str]:
+    """The parameter that names a stream, which may be given by its ARN."""
+    return {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+
+
+def _made(endpoint_url: str | None, region: str | None, calling: dict[str, Any], options: dict[str, Any]) -> Any:
     try:
         import boto3
         from botocore.config import Config
@@ -37,7 +75,7 @@ def make_client(endpoint_url: str | None = None, region: str | None = None, **op
         options = {"aws_access_key_id": key_id, "aws_secret_access_key": secret, **options}
     if region is None and session.region_name is None:
         region = REGION_DEFAULT
-    config = Config(retries={"max_attempts": 10, "mode": "standard"}, max_pool_connections=64)
+    config = Config(max_pool_connections=64, **calling)
     return session.client("kinesis", endpoint_url=endpoint_url, region_name=region, config=config, **options)
 
 
@@ -54,7 +92,7 @@ class KinesisTarget(Target):
         self.name = f"{client.meta.endpoint_url}/{stream}"
         self.reordered = 0
         self._client = client
-        self._named = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
+        self._named = naming(stream)
         self._patience = patience
 
     def _send(self, items: Sequence[Item]) -> None:
