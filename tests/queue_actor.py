@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from multiprocessing.connection import Client, Connection
 from typing import Any
@@ -210,9 +211,14 @@ def _answer(actor: Actor, name: str, arguments: tuple[Any, ...]) -> Any:
         return type(error).__name__, str(error)
 
 
+def moved_wall_us(now_us: int) -> int:
+    """What the wall clock shows when the boot clock shows that: time passes for both."""
+    return now_us + (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
+
+
 def freeze(now_us: int) -> None:
-    """Stop the boot clock of this process there."""
-    clock.boot_ns = lambda: now_us * 1000
+    """Stop the boot clock of this process there, and the wall clock with it."""
+    clock.boot_ns, clock.now_us = lambda: now_us * 1000, lambda: moved_wall_us(now_us)
 
 
 def shorten() -> None:

@@ -97,18 +97,6 @@ def test_an_expired_receipt_that_nobody_took_over_is_good(queue):
     assert queue.empty()
 
 
-def test_a_message_is_extended_in_flight(queue):
-    """To longer, and to nothing, which gives it back."""
-    queue.put("a")
-    message = queue.get(visibility=0.01)
-    message.extend(60)
-    time.sleep(0.02)
-    with pytest.raises(std.Empty):
-        queue.get_nowait()
-    message.extend(0)
-    assert queue.get_nowait().receive_count == 2
-
-
 def test_dead_letters_are_those_that_were_received_too_often(store):
     """By nack or by time; restoring resets the count."""
     queue = store.queue("jobs", max_receive_count=2)
@@ -157,18 +145,6 @@ def test_a_body_that_cannot_be_decoded_can_be_killed(store):
         _ = message.body
     message.dead("not JSON")
     assert [letter.data for letter in queue.dead_letters] == [b"\xff{"]
-
-
-def test_a_delayed_message_waits_for_its_time(queue):
-    """Others pass it; get wakes by itself when it is time."""
-    queue.put("later", delay=0.15)
-    queue.put("now")
-    assert queue.get().body == "now"
-    with pytest.raises(std.Empty):
-        queue.get_nowait()
-    started = time.monotonic()
-    assert queue.get(timeout=5).body == "later"
-    assert time.monotonic() - started > 0.05
 
 
 def test_a_key_has_one_message_in_flight(store):
@@ -303,18 +279,6 @@ def test_a_block_acknowledges_or_gives_back(queue):
     with queue.get() as message:
         assert message.receive_count == 2
     assert queue.stats()["total_acknowledged"] == 1
-
-
-def test_a_running_block_is_extended(store):
-    """A handler that takes longer than the visibility keeps its message."""
-    queue = store.queue("jobs", visibility=0.2)
-    queue.put("slow")
-    with queue.get() as message:
-        time.sleep(0.5)
-        with pytest.raises(std.Empty):
-            queue.get_nowait()
-    assert message.settled
-    assert queue.join(timeout=5)
 
 
 def test_join_waits_for_the_last_acknowledgement(queue):

@@ -202,11 +202,7 @@ class Receiver:
         state, ordered = self.journal.state, self.settings.key_order
         if ordered and len(state.live) >= limits.QUEUE_HELD_MAX:
             return False
-        waiting = []
-        for record in records:
-            delay_us = record.attributes.get("delay_us", 0) if record.attribute_block else 0
-            until_us = record.arrival_us + delay_us - state.wall_offset_us if delay_us else 0
-            waiting.append((record.position, until_us, key_of(record) if ordered else 0))
+        waiting = [(record.position, _due_us(record), key_of(record) if ordered else 0) for record in records]
         if self._append(events.other("pass", shard, _behind(records[-1]), waiting)):
             self.source.advance(shard, len(records))
         return True
@@ -226,6 +222,16 @@ class Receiver:
         ordinal = found[0].ordinal - 1 if found else log.state().record_count
         self._append(events.other("pass", damage.shard, Cursor(position, ordinal, 0, 0), []))
         self.source.skip_to(damage.shard, position)
+
+
+def _due_us(record: Record) -> int:
+    """When a record is to be delivered, on the boot clock: its delay counts from its arrival by the wall clock. Which is
+    asked now, because it may have been set since the queue was opened; set back, it makes no delay longer.
+    """
+    delay_us: int = record.attributes.get("delay_us", 0) if record.attribute_block else 0
+    if not delay_us:
+        return 0
+    return clock.boot_us() + min(delay_us, record.arrival_us + delay_us - clock.now_us())
 
 
 def _behind(record: Record) -> Cursor:
