@@ -225,8 +225,8 @@ class Receiver:
 
 
 def _due_us(record: Record) -> int:
-    """When a record is to be delivered, on the boot clock: its delay counts from its arrival by the wall clock. Which is
-    asked now, because it may have been set since the queue was opened; set back, it makes no delay longer.
+    """When a record is to be delivered, on the boot clock. A delay counts from the arrival by the wall clock, which is
+    read now: it may have been set since the queue was opened. Set back, it makes no delay longer.
     """
     delay_us: int = record.attributes.get("delay_us", 0) if record.attribute_block else 0
     if not delay_us:
