@@ -134,6 +134,7 @@ static void take_records(reading *r)
         record->attributes_offset += base;
         record->key_offset += base;
         record->data_offset += base;
+        record->seal_offset += record->seal_offset != 0 ? base : 0; /* 0 says that there is no seal */
     }
     r->record_count += r->last.count;
     r->used += r->last.used;
