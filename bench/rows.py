@@ -84,6 +84,23 @@ LATENCY = [
     ),
     Row("tail.p99", "latency", "the same at p99"),
     Row("tail.two_cores", "latency", "the same at p50, the two processes held on two cores"),
+    Row(
+        "replay.timing",
+        "latency",
+        "replay at 3600x, 10,000 records/s with random gaps: how late they are, p50",
+        "s",
+        at_most(1e-3),
+    ),
+    Row("replay.timing.p99", "latency", "the same at p99", "s", at_most(5e-3)),
+    Row(
+        "replay.gaps",
+        "latency",
+        "gaps of a stream captured, replayed to another server and captured again; of the first capture, p50",
+        "s",
+        at_most(1e-3),
+        note="The API tells arrival times in whole milliseconds, and so do both captures.",
+    ),
+    Row("replay.gaps.p99", "latency", "the same at p99", "s", at_most(5e-3)),
 ]
 RECOVERY = [
     Row("get", "recovery", "shard.get, warm, in the large store", "s", at_most(5e-6), 1024),
