@@ -60,7 +60,7 @@ def _suite(name: str, *options: str) -> Iterator[list[str]]:
 
 RUNS: dict[str, Callable[[], Iterator[list[str]]]] = {
     "c": lambda: _c("test_*.c"),
-    "fault": lambda: _c("fault_*.c", "", "7"),
+    "fault": lambda: _c("fault_*.c", "", "3"),
     "kill": lambda: _c("kill_*.c"),
     "pytest": _pytest,
     "rot": lambda: _suite("rot", "--cases", "400"),

@@ -52,9 +52,9 @@ static const char *const call_names[CALL_KINDS] = {
     "fcntl",     "readdir",   "getrandom", "malloc",   "pthread_create", "futex",
 };
 
-/* How much of a read or write is done before it ends early; or a write says that all is well, and is lost, or another
- * byte is written. */
-enum { CALL_WHOLE, CALL_SHORT, CALL_NOTHING, CALL_LOST, CALL_FLIPPED };
+/* How much of a read or write is done before it ends early; or a write says that all is well, and is lost; or another
+ * byte is written, or read, in the middle of it or near its beginning. */
+enum { CALL_WHOLE, CALL_SHORT, CALL_NOTHING, CALL_LOST, CALL_FLIPPED, CALL_FLIPPED_EARLY };
 
 static struct {
     _Atomic int kind; /* CALL_KINDS: nothing fails */
@@ -145,8 +145,14 @@ REAL(int, renameat, (int from, const char *old, int to, const char *name))
 REAL(ssize_t, pread, (int fd, void *buffer, size_t size, off_t offset))
 {
     int failed;
+    uint64_t before = calls_plan.failed;
     size = call_size(CALL_READ, size, &failed);
-    return failed ? -1 : __real_pread(fd, buffer, size, offset);
+    if (failed)
+        return -1;
+    ssize_t done = __real_pread(fd, buffer, size, offset);
+    if (done > 0 && calls_plan.failed > before && calls_plan.cut >= CALL_FLIPPED)
+        ((uint8_t *)buffer)[calls_plan.cut == CALL_FLIPPED ? done / 2 : done < 64 ? 0 : 21] ^= 0x10;
+    return done;
 }
 
 REAL(ssize_t, pwrite, (int fd, const void *buffer, size_t size, off_t offset))

@@ -15,8 +15,10 @@ enum { STRIDE = 11, FIRST_ONES = 3 };
 enum { STRIDE = 9, FIRST_ONES = 4 }; /* of most kinds there are no more */
 #endif
 
-/* With a second handle open beside it, as another process would have one; or with writes that say they were done. */
-enum { ALONE, BESIDE, LIED_TO };
+/* With a second handle open beside it, as another process would have one; or with writes that say they were done; or
+ * with reads that give another byte, or end where the file does not, and names that are not found: of a store that is
+ * open already, or that nobody may write to. */
+enum { ALONE, BESIDE, LIED_TO, MISREAD, MISREAD_COLD };
 
 typedef struct {
     const char *name;
@@ -73,6 +75,10 @@ static const struct {
     {CALL_THREAD, EAGAIN, 0},
     {CALL_SLEEP, EINTR, 0},
     {CALL_SLEEP, ENOSYS, 0},
+    {CALL_READ, 0, CALL_NOTHING},
+    {CALL_READ, 0, CALL_FLIPPED},
+    {CALL_READ, 0, CALL_FLIPPED_EARLY},
+    {CALL_OPEN, ENOENT, 0},
 };
 
 /* Nobody may notice: the call is made again, or goes on where it stopped, or was no more than advice. */
@@ -86,7 +92,34 @@ static inline int harmless(size_t f)
 
 static inline int lies(size_t f)
 {
-    return faults[f].cut == CALL_LOST || faults[f].cut == CALL_FLIPPED;
+    return faults[f].kind == CALL_WRITE && faults[f].cut >= CALL_LOST;
+}
+
+/* Where this comes in the middle of recovery a log is no longer what it was, and it is told so. */
+static inline int misleads(size_t f)
+{
+    return faults[f].error == ENOENT || (faults[f].kind == CALL_READ && faults[f].cut > CALL_SHORT);
+}
+
+static inline int fits(size_t f, int how)
+{
+    if (how < MISREAD)
+        return lies(f) == (how == LIED_TO) && !misleads(f);
+    return misleads(f) || (!harmless(f) && (faults[f].kind == CALL_READ || faults[f].kind == CALL_MEMORY));
+}
+
+/* A header that does not hold is another file's, or none: then what was in it is damaged, or gone. */
+static inline int tells_of_damage(ss_status status)
+{
+    return status == SS_OK || status == SS_CORRUPT || status == SS_NOT_FOUND || status == SS_TRIMMED ||
+           status == SS_INVALID || status == SS_FOREIGN || status == SS_FORMAT;
+}
+
+static inline ss_status open_and_recover(void)
+{
+    ss_log_state state;
+    TRY(open_all(0));
+    return ss_log_state_get(log_, &state);
 }
 
 /* What stands must be as it was acknowledged, and go on. */
@@ -115,6 +148,7 @@ static inline void make_template(const scenario *s)
     pid_t child = fork();
     if (child == 0) {
         s->make();
+        fflush(stdout);
         _exit(check_failed != 0);
     }
     int status = 0;
@@ -137,12 +171,18 @@ static inline uint64_t trial(const scenario *s, size_t f, uint64_t first, int la
     long held = descriptors();
     if (s->how == BESIDE)
         CHECK_EQUAL(open_with(0, &beside), SS_OK);
+    if (s->how == MISREAD)
+        CHECK_EQUAL(open_and_recover(), SS_OK);
+    now->damaged |= misleads(f);
     calls_fail(faults[f].kind, first, faults[f].error, faults[f].cut, lasting);
     ss_status status = s->act();
     uint64_t failed = calls_heal();
     CHECK(status == SS_OK || (failed && !harmless(f)));
     if (lies(f) && status != SS_OK) /* or it was no more than a hint */
         CHECK_EQUAL(ss_status_code(status), SS_CORRUPT);
+    if (misleads(f) && !faults[f].error)
+        CHECK(tells_of_damage(status));
+    now->damaged = before->damaged;
     terms = 0;
     close_one(&store);
     close_one(&beside);
@@ -165,7 +205,7 @@ static inline void all_faults(const scenario *s, uint64_t stride)
     make_template(s);
     for (size_t f = 0; f < sizeof faults / sizeof *faults; f++)
         for (int lasting = 0; lasting < 2; lasting++) {
-            if (lies(f) != (s->how == LIED_TO))
+            if (!fits(f, s->how))
                 continue;
             if (lasting && (faults[f].error == EINTR || faults[f].error == EAGAIN))
                 continue;
