@@ -1,5 +1,5 @@
-/* Stores of three segments, whole or with one of their files spoilt, for trials. The user defines _GNU_SOURCE before any
- * include. */
+/* Stores of three segments, whole or with one of their files spoilt, for trials. The user defines _GNU_SOURCE before
+ * any include. */
 #ifndef STREAMSTORE_SPOILT_H
 #define STREAMSTORE_SPOILT_H
 
