@@ -332,7 +332,9 @@ ss_status ss_log_limit_set(ss_log *log, uint64_t position)
         return status;
     int taken_over;
     /* Under the append lock, where the word is looked at: after this no append under an older limit is on its way. */
-    if ((status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
+    if (log->store->info.read_only)
+        status = SS_READ_ONLY;
+    else if ((status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
         atomic_store(&log->entry->limit, position);
         ss_log_unlock(log);
     }
@@ -382,7 +384,9 @@ ss_status ss_log_retire(ss_log *log)
     if (status != SS_OK)
         return status;
     int taken_over;
-    if ((status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
+    if (log->store->info.read_only)
+        status = SS_READ_ONLY;
+    else if ((status = ss_log_lock(log, 0, &taken_over)) == SS_OK) {
         atomic_store(&log->entry->state, SS_LOG_RETIRED);
         atomic_store(&log->entry->closed, 1);
         if (log->writer)

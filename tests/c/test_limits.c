@@ -47,6 +47,24 @@ static void check_limit(void)
     remove_root();
 }
 
+static void check_read_only(void)
+{
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    ss_appended appended;
+    CHECK_EQUAL(append(log, 100, 0, &appended), SS_OK);
+    ss_store *reader = open_store(SS_OPEN_READ_ONLY); /* beside who writes: its pages are those of the writer */
+    ss_log *read = open_log(reader, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(ss_log_limit_set(read, 64), SS_READ_ONLY);
+    CHECK_EQUAL(ss_log_retire(read), SS_READ_ONLY);
+    CHECK_EQUAL(append(log, 100, 0, &appended), SS_OK);
+    close_store(reader);
+    CHECK_EQUAL(ss_log_limit_get(log), 0);
+    close_store(store);
+    remove_root();
+}
+
 static uint64_t free_behind(ss_log *log)
 {
     ss_log_state state;
@@ -233,6 +251,7 @@ static void check_reserve_file(void)
 int main(void)
 {
     check_limit();
+    check_read_only();
     check_reserve();
     check_idle_roll();
     check_clock();
