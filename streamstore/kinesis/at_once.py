@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from streamstore import Stream, StreamStoreError
-from streamstore.kinesis.errors import ServiceError
+from streamstore.kinesis.errors import ServiceError, internal
 from streamstore.kinesis.operations import OPERATIONS
 from streamstore.kinesis.shortcuts import put_record
-from streamstore.kinesis.wire import JSON, TARGET_PREFIX, Gate, HttpRequest, HttpResponse, success
+from streamstore.kinesis.wire import JSON, TARGET_PREFIX, Gate, HttpRequest, HttpResponse, failure, success
 
 if TYPE_CHECKING:
     from streamstore.kinesis.service import Service
@@ -40,6 +40,7 @@ class AtOnce:
         self._gate = gate
         self._known: dict[str, _Known] = {}
         self._unknown: set[str] = set()
+        self._failed = failure(internal())  # made while there is memory
 
     def answer(self, request: HttpRequest) -> HttpResponse | None:
         """The answer to a PutRecord that is done now, or None where it has to be asked in a thread."""
@@ -66,11 +67,17 @@ class AtOnce:
             return None
         if len(data) + len(key) > known.record_size_max:
             return None
-        result = known.stream.try_put_record(data, key)
-        if result is None:
-            return None
-        body = f'{{"ShardId":"{result.shard_id}","SequenceNumber":"{result.sequence_number}"}}'
-        return success(JSON.content_type, body.encode())
+        try:
+            result = known.stream.try_put_record(data, key)
+            if result is None:
+                return None
+            body = f'{{"ShardId":"{result.shard_id}","SequenceNumber":"{result.sequence_number}"}}'
+            return success(JSON.content_type, body.encode())
+        except StreamStoreError:
+            raise
+        except Exception as error:  # the record may be in: asked again in a thread it would be put twice
+            self._service.log_failure(error)
+            return self._failed
 
     def learn(self) -> None:
         """Look up what `answer` did not know. Where the catalog moves on meanwhile, nobody uses what was found."""

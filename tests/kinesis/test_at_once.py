@@ -154,6 +154,26 @@ def test_a_service_that_looks_at_more_never_answers_at_once(store, options):
     assert direct.answer(ask()) is None
 
 
+@pytest.mark.parametrize("failing", ["success", "try_put_record"])
+def test_a_put_whose_answer_cannot_be_made_is_not_put_again(store, service, put, direct, monkeypatch, failing):
+    """Memory may run out behind the append: a client is told 500, and finds the record there once."""
+    store.create_stream("s", 1)
+    assert put(ask())[1] is False
+    (known,) = direct._known.values()
+
+    def fail(*arguments):
+        if failing == "try_put_record":
+            known.stream.put_record(*arguments)
+        raise MemoryError
+
+    where = at_once if failing == "success" else type(known.stream)
+    monkeypatch.setattr(where, failing, lambda *arguments: fail(*arguments[-2:]))
+    response, quick = put(ask(data="b25jZQ=="))
+    assert (response.status, quick) == (500, True)
+    assert json.loads(response.body)["__type"] == "InternalFailure"
+    assert [data for data, _ in stored(store)] == [b"hello", b"once"]
+
+
 def test_over_http_with_another_process_changing_streams(tmp_path):
     """A split in another handle between two puts: both answers are true."""
     from boto_clients import remote
