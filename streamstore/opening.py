@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamstore import settings
-from streamstore.errors import InvalidTypeError, StorageError
+from streamstore.errors import InvalidArgumentError, InvalidTypeError, StorageError
 from streamstore.keys import KeyRing, ring_of
 from streamstore.store import Store
 
@@ -49,6 +49,8 @@ def open(
         directory = os.path.abspath(os.fsdecode(path))
     except TypeError:
         raise InvalidTypeError(f"a path is a str or os.PathLike, not {type(path).__name__}") from None
+    if "\0" in directory:  # the system would take what stands before it for the path
+        raise InvalidArgumentError(f"{directory!r} is no path: it has a NUL in it")
     if create and not read_only:
         _make_parents(directory)
     store = Store(directory, options, create=create and not read_only)

@@ -51,14 +51,31 @@ def compact_after_us(after: float | None) -> int:
     return round(after * 1_000_000)
 
 
+def stream_name(name: Any) -> str:
+    """A stream's name. Raises InvalidArgumentError, InvalidTypeError."""
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"a stream name is a str, not {type(name).__name__}")
+    if not limits.STREAM_NAME.match(name):
+        raise InvalidArgumentError(f"{name!r} is no stream name: 1 to 128 of the characters a-z A-Z 0-9 _ . -")
+    return name
+
+
+def check_stream(name: Any, **options: Any) -> None:
+    """Raise InvalidTypeError or InvalidArgumentError unless `create_stream` takes these; None is not given.
+
+    For who makes a store for the sake of one stream: a store that nobody wanted is not to be left behind.
+    """
+    new_stream(("", "", stream_name(name)), **{what: value for what, value in options.items() if value is not None})
+
+
 def new_stream(
     key: Key,
     *,
-    shard_count: Any,
-    retention_hours: Any,
-    durability: Any,
-    max_record_size: Any,
-    segment_size: Any,
+    shard_count: Any = 1,
+    retention_hours: Any = limits.RETENTION_HOURS_MIN,
+    durability: Any = "sync",
+    max_record_size: Any = limits.RECORD_SIZE_DEFAULT,
+    segment_size: Any = None,
     compact_after: Any = limits.COMPACT_AFTER_US / 1_000_000,
     max_bytes: Any = None,
     on_full: Any = "error",

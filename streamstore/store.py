@@ -20,8 +20,6 @@ from streamstore import limits, native, retention, settings, stats
 from streamstore.catalog import Catalog
 from streamstore.errors import (
     DurabilityUnknownError,
-    InvalidArgumentError,
-    InvalidTypeError,
     ReadOnlyError,
     StaleHandleError,
     StoreFullError,
@@ -127,11 +125,7 @@ class Store:
             return found
 
     def _key(self, name: str) -> Key:
-        if not isinstance(name, str):
-            raise InvalidTypeError(f"a stream name is a str, not {type(name).__name__}")
-        if not limits.STREAM_NAME.match(name):
-            raise InvalidArgumentError(f"{name!r} is no stream name: 1 to 128 of the characters a-z A-Z 0-9 _ . -")
-        return (self.account, self.region, name)
+        return (self.account, self.region, settings.stream_name(name))
 
     # --- streams ----------------------------------------------------------------------------------------------------
 

@@ -72,7 +72,9 @@ def serve(
     plain = Listening(host, port, **common) if tls_port is not None or not wants_tls else None
     if plain is not None:
         plain.check()
-    Listening(host, 0, certificate="", key="", **common).check()
+    secure = Listening(host, 0, *(given if given != (None, None) else ("", "")), **common)
+    secure.check()
+    secure.check_files()
     view: dict[str, Any] = {"account": account, "region": region}
     ring = key_ring() or default_ring(directory)
     with streamstore.open(directory, durability=durability, key_ring=ring, **view) as store:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from streamstore import settings
 from streamstore.cli.arguments import (
     DURABILITIES,
     SIZE,
@@ -67,17 +68,11 @@ def create(
       streamstore create data/ clicks --shards 4 --durability interval
     """
     options: dict[str, Any] = {} if max_record_size is None else {"max_record_size": max_record_size}
+    options |= {"shard_count": shards, "retention_hours": retention_hours, "durability": durability}
+    options |= {"max_bytes": max_bytes, "on_full": on_full}
+    settings.check_stream(stream, **options)
     with open_to_write(directory, create=True) as store:
-        made = store.create_stream(
-            stream,
-            shard_count=shards,
-            retention_hours=retention_hours,
-            durability=durability,
-            max_bytes=max_bytes,
-            on_full=on_full,
-            exist_ok=exist_ok,
-            **options,
-        )
+        made = store.create_stream(stream, exist_ok=exist_ok, **options)
         if as_json:
             print_json(stream_document(made))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from streamstore import errors
+from streamstore import errors, settings
 from streamstore.archive import export_stream, import_stream
 from streamstore.archive.rows import FORMS
 from streamstore.cli.arguments import (
@@ -122,6 +122,8 @@ def import_verb(
     """
     if str(file) != "-" and not file.exists():
         raise FileNotFoundError(2, "", str(file))
+    if create:
+        settings.check_stream(stream, shard_count=shards)
     source: Any = sys.stdin.buffer if str(file) == "-" else file
     began = time.monotonic()
     with open_to_write(directory, create=create) as store, RunProgress("importing", None, progress) as bar:

@@ -15,7 +15,7 @@ from streamstore import InvalidArgumentError, Store, StreamStoreError, opening
 from streamstore.kinesis import wire
 from streamstore.kinesis.encryption import default_ring
 from streamstore.kinesis.operations import Operation
-from streamstore.kinesis.service import Service
+from streamstore.kinesis.service import Service, check_limits
 from streamstore.kinesis.values import Caller
 from streamstore.kinesis.wire import HttpRequest, HttpResponse
 
@@ -61,32 +61,51 @@ def client(
     **kwargs: Any,
 ) -> Any:
     """A boto3 client that an open store answers; `service` where several clients share one. Closing it is free."""
-    for name in _REFUSED:
-        if name in kwargs:
-            raise InvalidArgumentError(f"{name} means nothing to an in-process client: no request leaves the process")
-    service = service or Service(store, limits=limits, isolate=isolate, delays_s=delays_s)
-    region = kwargs.pop("region_name", None) or store.region
-    for name in ("aws_access_key_id", "aws_secret_access_key"):
-        kwargs[name] = kwargs.get(name) or "in-process"
-    made = _session().client("kinesis", region_name=region, endpoint_url=ENDPOINT, **kwargs)
-    made._endpoint.http_session = _NoNetwork()
-    made.meta.events.register_first("before-send.kinesis", lambda request, **_: _answer(service, request))
+    made = _unconnected(store.region, kwargs)
+    _connect(made, service or Service(store, limits=limits, isolate=isolate, delays_s=delays_s), None)
     return made
 
 
-def boto3_client(path: str | os.PathLike[str], *, create: bool = True, durability: str = "sync", **kwargs: Any) -> Any:
+def _unconnected(region: str, kwargs: dict[str, Any]) -> Any:
+    """A client that nobody answers yet."""
+    for name in _REFUSED:
+        if name in kwargs:
+            raise InvalidArgumentError(f"{name} means nothing to an in-process client: no request leaves the process")
+    region = kwargs.pop("region_name", None) or region
+    for name in ("aws_access_key_id", "aws_secret_access_key"):
+        kwargs[name] = kwargs.get(name) or "in-process"
+    return _session().client("kinesis", region_name=region, endpoint_url=ENDPOINT, **kwargs)
+
+
+def _connect(made: Any, service: Service, own: Store | None) -> None:
+    """Have the service answer a client, and its close() close a store of its own."""
+    made._endpoint.http_session = _NoNetwork(own)
+    made.meta.events.register_first("before-send.kinesis", lambda request, **_: _answer(service, request))
+
+
+def boto3_client(
+    path: str | os.PathLike[str],
+    *,
+    create: bool = True,
+    durability: str = "sync",
+    limits: str = "none",
+    isolate: bool = False,
+    delays_s: float = 0.0,
+    **kwargs: Any,
+) -> Any:
     """A real boto3 client for Kinesis that the store in this directory answers, with no server and no network.
 
     `create` and `durability` are those of `streamstore.open`, the rest those of `Store.boto3_client`. The store stays
     open until the client's `close()`. Raises what both raise.
     """
+    made = _unconnected("us-east-1", kwargs)  # before the store: what it does not take must not leave one behind
+    check_limits(limits)
     store = opening.open(path, create=create, durability=durability, key_ring=default_ring(path))
     try:
-        made = client(store, **kwargs)
+        _connect(made, Service(store, limits=limits, isolate=isolate, delays_s=delays_s), store)
     except BaseException:
         store.close()
         raise
-    made._endpoint.http_session = _NoNetwork(store)
     return made
 
 

@@ -29,6 +29,12 @@ _KEY_NAME = "kinesis.token_key"
 _KEY_SIZE = 32
 
 
+def check_limits(limits: str) -> None:
+    """Raise InvalidArgumentError unless `limits` says which limits are to hold."""
+    if limits not in ("none", "aws"):
+        raise InvalidArgumentError(f"limits is 'none' or 'aws', not {limits!r}")
+
+
 class Service:
     """The Kinesis API over one open store. Any thread.
 
@@ -37,8 +43,7 @@ class Service:
     """
 
     def __init__(self, store: Store, *, limits: str = "none", isolate: bool = False, delays_s: float = 0.0) -> None:
-        if limits not in ("none", "aws"):
-            raise InvalidArgumentError(f"limits is 'none' or 'aws', not {limits!r}")
+        check_limits(limits)
         self.store = store
         self.isolate = isolate
         self.throttle = Throttle() if limits == "aws" else None

@@ -37,6 +37,14 @@ DELIVERIES, COPIES = 0, 1  # the shards of that stream
 _STREAM_OPTIONS = ("shard_count", "durability", "max_record_size", "start", "codec")
 
 
+def check(name: Any, options: Mapping[str, Any]) -> None:
+    """Raise InvalidTypeError or InvalidArgumentError unless `own` makes a queue of these; nothing is looked up."""
+    check_name(name)
+    _wanted(options)
+    size, count = options.get("max_record_size") or None, options.get("shard_count") or None
+    settings.check_stream(name, durability=options.get("durability"), shard_count=count, max_record_size=size)
+
+
 def own(store: Store, name: str, options: Mapping[str, Any]) -> Engine:
     """The engine of a queue with a stream of its own; both are made where they are not there.
 

@@ -37,9 +37,11 @@ class Queue:
 
     def __init__(self, path: str | os.PathLike[str], name: str = "queue", *, durability: str = "sync", **options: Any):
         """Open, or make, the queue `name` in the directory `path`; options as for `store.queue`."""
+        codec = codec_of(options.get("codec") or "msgpack")
+        attach.check(name, options)
         store = open_store(path, durability=durability)
         try:
-            self._bind(store, name, codec_of(options.get("codec") or "msgpack"), attach.own(store, name, options))
+            self._bind(store, name, codec, attach.own(store, name, options))
         except BaseException:
             store.close()
             raise

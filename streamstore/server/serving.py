@@ -49,6 +49,16 @@ class Listening:
                 f"{self.host} can be reached from other machines: give credentials and TLS, or say --insecure"
             )
 
+    def check_files(self) -> None:
+        """Raise InvalidArgumentError where a file that it names cannot be read, or has not the form."""
+        if self.credentials is not None:
+            credentials.load(self.credentials)
+        for path in filter(None, (self.certificate, self.key)):
+            try:
+                open(path, "rb").close()
+            except OSError as error:
+                raise InvalidArgumentError(f"{path}: {error.strerror}") from None
+
 
 def _is_loopback(host: str) -> bool:
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from streamstore import Store, opening
 from streamstore.kinesis.encryption import default_ring
-from streamstore.kinesis.service import Service
+from streamstore.kinesis.service import Service, check_limits
 from streamstore.server.serving import Listening, Server
 
 
@@ -61,12 +61,16 @@ def serve_in_thread(
     `streamstore serve`; limits, isolate and delays_s those of `Store.boto3_client`. Needs the extra `server`. Raises
     InvalidArgumentError (a network address without authentication and TLS), StorageError (the port is taken).
     """
+    wanted = Listening(host, port, **listening)
+    wanted.check()
+    wanted.check_files()
+    check_limits(limits)
     own = None if isinstance(store, Store) else opening.open(store, key_ring=default_ring(store))
     served = own if own is not None else store
     assert isinstance(served, Store)
     try:
         service = Service(served, limits=limits, isolate=isolate, delays_s=delays_s)
-        return ServerThread(Server(served, Listening(host, port, **listening), service=service), own)
+        return ServerThread(Server(served, wanted, service=service), own)
     except BaseException:
         if own is not None:
             own.close()

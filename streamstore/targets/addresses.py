@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import streamstore
+from streamstore import settings
 from streamstore.errors import InvalidArgumentError, InvalidTypeError
 from streamstore.queue import Queue
 from streamstore.stream import Stream
@@ -108,6 +109,7 @@ def split_store(rest: str, what: str) -> tuple[str, str]:
 
 def _stream(rest: str, durability: str | None, shards: int, origin: Stream | None) -> Target:
     directory, name = split_store(rest, "STREAM")
+    settings.check_stream(name, shard_count=shards, durability=durability)
     store = streamstore.open(directory)
     try:
         stream = store.create_stream(name, shard_count=shards, durability=durability, exist_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from streamstore import errors
+from streamstore import errors, settings
 from streamstore.capture import Capture, open_source
 from streamstore.capture.addresses import options_of
 from streamstore.capture.source import Source
@@ -94,6 +94,8 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
       streamstore capture copy/ clicks 'store:data/#clicks' --create --start 2h
       streamstore capture data/ logs '/var/log/nginx/*.log' --create --key-regex '^(\\S+)'
     """
+    if options["create"]:
+        settings.check_stream(stream, shard_count=options["shards"])
     with ExitStack() as stack:
         opened = open_source(source, **_source_options(source, options))
         stack.callback(opened.close)

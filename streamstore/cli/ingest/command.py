@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from streamstore import errors
+from streamstore import errors, settings
 from streamstore.cli.arguments import DURABILITIES, directory_argument, json_option, open_to_write, stream_argument
 from streamstore.cli.exits import NOT_FOUND, VerbError
 from streamstore.cli.ingest.lines import Line, read_lines, silence_of
@@ -81,6 +81,8 @@ def ingest(directory: Path, stream: str, file: Path, **options: Any) -> None:
       journalctl -f -o json | streamstore ingest data/ journal - --create --key-field _PID
     """
     taker = _taker(options)
+    if options["create"]:
+        settings.check_stream(stream, shard_count=options["shards"])
     began = time.monotonic()
     with ExitStack() as stack:
         from_stdin = str(file) == "-"

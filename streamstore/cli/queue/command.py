@@ -15,7 +15,9 @@ from streamstore.cli.arguments import directory_argument, json_option, open_to_r
 from streamstore.cli.exits import VerbError
 from streamstore.cli.output import iso, print_json, print_table
 from streamstore.cli.queue.work import work
+from streamstore.limits import QUEUE_VISIBILITY_MAX_S
 from streamstore.queue import DeadLetter, Message, Queue
+from streamstore.queue.settings import check_name
 
 EMPTY = 5
 """`queue get` found nothing to get."""
@@ -39,7 +41,9 @@ def queue() -> None:
 @click.argument("body", required=False)
 @click.option("--key", help="What the order by key goes by.")
 @click.option("--id", "message_id", help="Put once within the queue's dedup window.")
-@click.option("--delay", type=click.FloatRange(min=0), default=0, help="Seconds before it can be received.")
+@click.option(
+    "--delay", type=click.FloatRange(0, QUEUE_VISIBILITY_MAX_S), default=0, help="Seconds before it can be received."
+)
 @click.option("--lines", is_flag=True, help="A message for each line of stdin.")
 @json_option
 def put(
@@ -56,6 +60,7 @@ def put(
 
     BODY is JSON, or text where it is none; `-`, or nothing, takes all of stdin.
     """
+    check_name(name)
     with open_to_write(directory, create=True) as store:
         target = store.queue(name)
         if lines:

@@ -22,6 +22,7 @@ from streamstore.cli.arguments import directory_argument, open_to_write
 from streamstore.cli.output import note
 from streamstore.errors import StaleReceiptError
 from streamstore.queue import Message, Queue
+from streamstore.queue.settings import check_name
 
 _LOOK_SECONDS = 0.5
 _BACK_OFF_MAX_SECONDS = 900.0
@@ -155,6 +156,7 @@ def work(
     Example:
       streamstore queue work data/ jobs --jobs 4 --timeout 60 -- ./handle.sh
     """
+    check_name(name)
     with open_to_write(directory, create=True) as store:
         workers = _Workers(store.queue(name), command, timeout, back_off)
         before = {number: signal.signal(number, workers.stop) for number in (signal.SIGTERM, signal.SIGINT)}
