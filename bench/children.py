@@ -90,6 +90,43 @@ def work(directory: str) -> None:
             write(1, seen)
 
 
+def work_off(directory: str, kind: str, count: str) -> None:
+    """Pass so many messages through a queue, put one more, say so, and hold that one until killed. The queue has a
+    stream of its own, or, where `kind` is "kept", stands on one that keeps its records.
+    """
+    import streamstore
+    from bench import workload
+
+    store = streamstore.open(directory, durability="process")
+    if kind == "kept":
+        store.create_stream(STREAM, shard_count=1)
+        queue = store.create_queue("jobs", stream=STREAM, start="TRIM_HORIZON")
+    else:
+        queue = store.queue("jobs", codec="bytes")
+    bodies = workload.records(BATCH)
+    for _ in range(int(count) // BATCH):
+        queue.put_many(bodies)
+        queue.ack_many(queue.get_many(BATCH))
+    queue.put(bodies[0])
+    _held = queue.get()
+    os.write(1, b"{}\n")
+    os.read(0, 1)
+
+
+def take(directory: str) -> None:
+    """Open a store and get the message that a dead process had; say how long that took and what memory is in use."""
+    import streamstore
+    from streamstore.bench import machine
+
+    _imported = streamstore.Queue  # when it is first named, whatever there is behind it
+    started = time.perf_counter()
+    message = streamstore.open(directory).open_queue("jobs").get(timeout=60)
+    seconds = time.perf_counter() - started
+    assert message.receive_count > 1
+    os.write(1, json.dumps({"seconds": seconds, "memory": machine.private_bytes()}).encode() + b"\n")
+    os.read(0, 1)
+
+
 def fill(directory: str, size: str, record_size: str) -> None:
     """Put `size` bytes in batches, say what memory that took and some numbers given, then put on until killed."""
     import streamstore
@@ -132,7 +169,9 @@ def drain(directory: str) -> None:
     os.write(1, json.dumps({"peak": peak, "bytes": size, "records": count}).encode() + b"\n")
 
 
-TASKS: dict[str, Callable[..., None]] = {"echo": echo, "follow": follow, "work": work, "fill": fill, "drain": drain}
+TASKS: dict[str, Callable[..., None]] = {
+    task.__name__: task for task in (echo, follow, work, work_off, take, fill, drain)
+}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

@@ -24,6 +24,7 @@ class Plan:
     sync_batches: int  # batches of 500 a round, each synced
     pings: int  # hand-overs a round between two processes
     queue_puts: int
+    history: int  # messages that went through a queue
     gets: int
     kills: int
     small_bytes: int  # "flat from small to large"
@@ -43,13 +44,13 @@ def plan(mode: str, directory: Path) -> Plan:
     if mode == "quick":
         return Plan(
             mode, directory, rounds=7, warm_rounds=2, puts=50_000, batched=100_000, reads=300_000, sync_puts=200,
-            sync_batches=40, pings=300, queue_puts=2_000, gets=1_000, kills=3, small_bytes=100 * MB, large_bytes=GB,
-            streams=100, shards=1_000, replay_seconds=1, http_rounds=3, http_seconds=1, http_calls=200,
-            http_bytes=200 * MB, warm_bytes=6 * GB,
+            sync_batches=40, pings=300, queue_puts=2_000, history=100_000, gets=1_000, kills=3, small_bytes=100 * MB,
+            large_bytes=GB, streams=100, shards=1_000, replay_seconds=1, http_rounds=3, http_seconds=1,
+            http_calls=200, http_bytes=200 * MB, warm_bytes=6 * GB,
         )  # fmt: skip
     return Plan(
         mode, directory, rounds=15, warm_rounds=3, puts=100_000, batched=200_000, reads=1_000_000, sync_puts=500,
-        sync_batches=100, pings=1_000, queue_puts=10_000, gets=2_000, kills=5, small_bytes=GB, large_bytes=10 * GB,
-        streams=1_000, shards=10_000, replay_seconds=3, http_rounds=7, http_seconds=3, http_calls=500,
-        http_bytes=10 * GB, warm_bytes=14 * GB,
+        sync_batches=100, pings=1_000, queue_puts=10_000, history=1_000_000, gets=2_000, kills=5, small_bytes=GB,
+        large_bytes=10 * GB, streams=1_000, shards=10_000, replay_seconds=3, http_rounds=7, http_seconds=3,
+        http_calls=500, http_bytes=10 * GB, warm_bytes=14 * GB,
     )  # fmt: skip

@@ -175,6 +175,11 @@ WORK = [
         bar=at_most(2),
     ),
     Row("work.waiting", "work", "1,000 threads that wait in one process", "cores", at_most(0.01)),
+    Row("work.history.open", "work", "open to first message after kill -9, a history behind it", "s", at_most(0.2)),
+    Row(
+        "work.history.memory", "work", "memory (RssAnon) of that process; of one whose queue is new", bar=at_most(1.25)
+    ),
+    Row("work.history.disk", "work", "disk space of a queue once all is acknowledged", "bytes", at_most(MIB)),
 ]
 _CALLS = {"put_records": "PutRecords of 500", "get_records": "GetRecords of 1,000", "put_record": "PutRecord"}
 _WIRE_BARS = {"put_records": 15, "get_records": 10, "put_record": 3}

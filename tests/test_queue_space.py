@@ -99,6 +99,25 @@ def test_a_message_in_flight_survives_what_is_trimmed_around_it(tmp_path, small)
         assert queue.join(timeout=1)
 
 
+def test_the_newest_message_does_not_hold_what_stands_before_it(tmp_path):
+    """The only one of its segment that is needed, and the last: there is hardly anything behind it to give back."""
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        queue = store.queue("jobs")
+        for _ in range(30):
+            queue.put_many([[1, b"x" * 500]] * 100)
+            drain(queue)
+        queue.put(["newest", b"x" * 500])
+        newest = queue.get()
+        before = disk_bytes(tmp_path / "s")
+        assert not store.maintain().problems
+        assert before > 2 * limits.MIB > 2 * disk_bytes(tmp_path / "s")
+        newest.nack()
+        again = queue.get()
+        assert (again.body[0], again.id, again.receive_count) == ("newest", newest.id, 2)
+        again.ack()
+        assert queue.join(timeout=1)
+
+
 def test_what_was_put_within_the_dedup_window_stays(tmp_path, small):
     """An id is remembered by its record, so that record is not trimmed before its time."""
     with streamstore.open(tmp_path / "s", durability="process") as store:

@@ -150,8 +150,10 @@ class Trimmer:
             cursor = state.cursors.get(shard)
         if not held or cursor is None or cursor.position < base:
             return
+        # What goes then are whole segments: also what stands before the first message that is held in its own.
+        start = max((item.base for item in log.segments() if item.live and item.base <= floor), default=floor)
         records = {name: record for name in sorted(held) if (record := engine.source.fetch(name)) is not None}
-        if sum(record.size for record in records.values()) * _COPY_SHARE > base - floor:
+        if sum(record.size for record in records.values()) * _COPY_SHARE > base - start:
             return
         self._park(records)
 
