@@ -23,7 +23,7 @@ from typing import Any
 import kill_workers
 import msgpack
 import proof
-from kill_workers import POISON_EVERY, child
+from kill_workers import POISON_EVERY
 
 VISIBILITY_S = 3
 """Of what is received over HTTP: only time takes it from a worker that was killed."""
@@ -74,7 +74,8 @@ def work_over_http(port: int, seed: int, notes: int) -> None:
         options = {"WaitTimeSeconds": 1, "VisibilityTimeoutSeconds": VISIBILITY_S, "Limit": chance.choice((1, 3, 10))}
         records = api.call("ReceiveQueueRecords", QueueARN=arn, **options)["QueueRecords"]
         numbers = {item["ReceiptHandle"]: msgpack.unpackb(base64.b64decode(item["Data"]))[0] for item in records}
-        os.write(notes, b"".join(b"R %d %d\n" % (number, began) for number in numbers.values()))
+        now, until = time.monotonic_ns(), began + VISIBILITY_S * 1_000_000_000
+        os.write(notes, b"".join(b"R %d %d %d %d 0\n" % (number, began, now, until) for number in numbers.values()))
         good = [{"ReceiptHandle": handle} for handle, number in numbers.items() if number % POISON_EVERY]
         bad = [
             {"ReceiptHandle": handle, "VisibilityTimeoutSeconds": 0}
@@ -82,6 +83,9 @@ def work_over_http(port: int, seed: int, notes: int) -> None:
             if not number % POISON_EVERY
         ]
         if bad:
+            now = time.monotonic_ns()
+            given = [numbers[item["ReceiptHandle"]] for item in bad]
+            os.write(notes, b"".join(b"G %d %d\n" % (number, now) for number in given))
             api.call("UpdateQueueRecordsVisibility", QueueARN=arn, Entries=bad)
         if good:
             answer = api.call("AcknowledgeQueueRecords", QueueARN=arn, Entries=good)
@@ -124,12 +128,10 @@ class Driver(kill_workers.Driver):
         if self.server is None:
             self.start_server()
         seed = self.chance.randrange(1 << 30)
-        name = self.notes / f"w{self.started}"
-        self.started += 1
         if self.started % 2:
-            self.workers.append(child(lambda notes: work_over_http(self.port, seed, notes), name.with_suffix(".http")))
+            self.add_worker("", lambda notes: work_in_python(self.path, seed, notes))
         else:
-            self.workers.append(child(lambda notes: work_in_python(self.path, seed, notes), name))
+            self.add_worker(".http", lambda notes: work_over_http(self.port, seed, notes))
 
     def finished(self, producers: list[int]) -> bool:
         assert self.server is not None

@@ -7,7 +7,6 @@ status 0 and a line of figures, or with a line that says what was broken.
 from __future__ import annotations
 
 import argparse
-import collections
 import os
 import random
 import signal
@@ -21,8 +20,14 @@ import proof
 
 import streamstore
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import queue_history
+from queue_history import Delivery, QueueHistory
+
 POISON_EVERY = 97
 RECEIVES_MAX = 6
+VISIBILITY_S = 43_200
 NOISE = b"x" * 60
 
 
@@ -51,8 +56,9 @@ def produce(path: Path, first: int, last: int, seed: int, notes: int) -> None:
         queue = store.open_queue("jobs")
         while first < last:
             count = min(chance.choice((1, 3, 20, 100)), last - first)
+            os.write(notes, b"A %d %d %d\n" % (first, first + count, time.monotonic_ns()))
             queue.put_many([(number, NOISE) for number in range(first, first + count)])
-            os.write(notes, b"P %d %d\n" % (first, first + count))
+            os.write(notes, b"P %d %d %d\n" % (first, first + count, time.monotonic_ns()))
             first += count
 
 
@@ -63,16 +69,16 @@ def work(path: Path, seed: int, notes: int, pause: Callable[[], None] = lambda: 
         queue = store.open_queue("jobs")
         while True:
             pause()
+            began = time.monotonic_ns()
             messages = queue.get_many(chance.choice((1, 1, 10, 50)))
             now = time.monotonic_ns()
-            numbers = [message.body[0] for message in messages]
-            os.write(
-                notes,
-                b"".join(b"R %d %d %d\n" % (n, now, m.receive_count) for n, m in zip(numbers, messages, strict=True)),
-            )
+            until = began + VISIBILITY_S * 1_000_000_000
+            told = [(message.body[0], began, now, until, message.receive_count) for message in messages]
+            os.write(notes, b"".join(b"R %d %d %d %d %d\n" % each for each in told))
             good = [message for message in messages if message.body[0] % POISON_EVERY]
             for message in messages:
                 if not message.body[0] % POISON_EVERY:
+                    os.write(notes, b"G %d %d\n" % (message.body[0], time.monotonic_ns()))
                     message.nack()
             queue.ack_many(good)
             now = time.monotonic_ns()
@@ -92,13 +98,15 @@ class Driver:
         self.notes = self.path.with_name(self.path.name + "-notes")
         self.notes.mkdir()
         self.workers: list[int] = []
+        self.names: dict[int, str] = {}
+        self.killed: dict[str, int] = {}
         self.started = self.kills = 0
 
     def run(self) -> str:
         """Make the queue, let it be worked on, kill, wait for the end, and check."""
         options = self.options
         with streamstore.open(self.path, durability=options.durability) as store:
-            store.queue("jobs", visibility=43_200, max_receive_count=RECEIVES_MAX)
+            store.queue("jobs", visibility=VISIBILITY_S, max_receive_count=RECEIVES_MAX)
         share = -(-options.messages // options.processes)
         producers = []
         for index in range(options.processes):
@@ -114,21 +122,29 @@ class Driver:
         while not self.finished(producers):
             time.sleep(self.chance.random() * 0.08)
             if self.kills < options.kills:
-                victim = self.workers.pop(self.chance.randrange(len(self.workers)))
-                os.kill(victim, signal.SIGKILL)
-                os.waitpid(victim, 0)
+                self.kill(self.workers.pop(self.chance.randrange(len(self.workers))))
                 self.kills += 1
                 self.start_worker()
         for pid in self.workers:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            self.kill(pid)
         return self.check()
 
     def start_worker(self) -> None:
         seed = self.chance.randrange(1 << 30)
-        name = f"w{self.started}"
+        self.add_worker("", lambda notes: work(self.path, seed, notes))
+
+    def add_worker(self, kind: str, work_on: Callable[[int], None]) -> None:
+        """One more, whose notes end in `kind`."""
+        name = f"w{self.started}{kind}"
         self.started += 1
-        self.workers.append(child(lambda notes: work(self.path, seed, notes), self.notes / name))
+        self.workers.append(child(work_on, self.notes / name))
+        self.names[self.workers[-1]] = name
+
+    def kill(self, pid: int) -> None:
+        """Kill a worker; at once what it holds goes to others."""
+        self.killed[self.names[pid]] = time.monotonic_ns()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
     def finished(self, producers: list[int]) -> bool:
         """Have all producers ended, and is nothing left to do? Asked of the notes, so that nothing is held open."""
@@ -151,20 +167,20 @@ class Driver:
 
     def check(self) -> str:
         """Compare what everybody noted with what the queue says now."""
-        put, received, acked = self.read_notes()
+        history = self.read_notes()
         count = self.options.messages
+        put = {number for number, each in history.puts.items() if each.answered is not None}
         if put != set(range(count)):
             raise proof.Failure(f"{count - len(put)} puts were never acknowledged")
-        if missing := set(range(count)) - received.keys():
-            raise proof.Failure(f"{len(missing)} messages were never received, for example {min(missing)}")
-        for number, moment in acked.items():
-            if max(received[number]) > moment:
-                raise proof.Failure(f"message {number} was received after its acknowledgement had returned")
+        if wrong := queue_history.check(history):
+            raise proof.Failure(f"{len(wrong)} things are wrong, the first: {wrong[0]}")
+        if self.acked_once and (twice := [number for number, times in history.acked.items() if len(times) > 1]):
+            raise proof.Failure(f"message {twice[0]} was acknowledged twice")
         with streamstore.open(self.path, create=False) as store:
             queue = store.open_queue("jobs")
             facts = queue.stats()
             dead = {letter.body[0]: letter.receive_count for letter in queue.dead_letters}
-            self.check_dead(dead, received, acked)
+            self.check_dead(dead, history)
             if facts["total_acknowledged"] + len(dead) != count:
                 raise proof.Failure(f"{facts} do not add up to {count}")
             if problems := store.maintain().problems:
@@ -175,36 +191,41 @@ class Driver:
         return f"{count} messages, {self.kills} kills, {len(dead)} dead letters, {size} bytes left"
 
     @staticmethod
-    def check_dead(dead: dict[int, int], received: dict[int, list[int]], acked: dict[int, int]) -> None:
-        if both := dead.keys() & acked.keys():
+    def check_dead(dead: dict[int, int], history: QueueHistory) -> None:
+        if both := dead.keys() & history.acked.keys():
             raise proof.Failure(f"{len(both)} dead letters had been acknowledged")
         for number, receives in dead.items():
             # A worker may die between the receive and its note of it.
-            if receives != RECEIVES_MAX or len(received[number]) > RECEIVES_MAX:
+            if receives != RECEIVES_MAX or len(history.deliveries[number]) > RECEIVES_MAX:
                 raise proof.Failure(f"message {number} died after {receives} receives")
-        healthy = [number for number in received if number % POISON_EVERY == 0 and number not in dead]
+        healthy = [number for number in history.deliveries if number % POISON_EVERY == 0 and number not in dead]
         if healthy:
             raise proof.Failure(f"message {healthy[0]} failed every time and is no dead letter")
 
-    def read_notes(self) -> tuple[set[int], dict[int, list[int]], dict[int, int]]:
-        put: set[int] = set()
-        received: dict[int, list[int]] = collections.defaultdict(list)
-        acked: dict[int, int] = {}
+    def read_notes(self) -> QueueHistory:
+        """All that everybody noted."""
+        history = QueueHistory()
         for file in self.notes.iterdir():
             for line in file.read_text().splitlines():
-                kind, *rest = line.split()
-                numbers = list(map(int, rest))
-                if kind == "P":
-                    put.update(range(*numbers))
-                elif kind == "R":
-                    received[numbers[0]].append(numbers[1])
-                elif numbers[0] not in acked:
-                    acked[numbers[0]] = numbers[1]
-                elif self.acked_once:
-                    raise proof.Failure(f"message {numbers[0]} was acknowledged twice")
-                else:
-                    acked[numbers[0]] = min(numbers[1], acked[numbers[0]])
-        return put, received, acked
+                kind, number, *rest = line.split()
+                learn(history, file.name, kind, int(number), list(map(int, rest)))
+        history.killed = self.killed
+        return history
+
+
+def learn(history: QueueHistory, worker: str, kind: str, number: int, rest: list[int]) -> None:
+    """Take in one line of somebody's notes."""
+    if kind in "AP":
+        end, moment = rest
+        for each in range(number, end):
+            history.put(each, moment) if kind == "A" else history.put_answered(each, moment)
+    elif kind == "R":
+        invoked, answered, until, count = rest
+        history.delivered(number, Delivery(worker, invoked, answered, until, count or None))
+    elif kind == "G":
+        history.given_back(worker, number, rest[0])
+    else:
+        history.acknowledged(number, rest[0])
 
 
 def disk_bytes(path: Path) -> int:
