@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from streamstore.capture import ledger
 from streamstore.capture.addresses import as_source
+from streamstore.capture.mirroring import Mirror
 from streamstore.capture.source import Lag, Source, Taken
 from streamstore.errors import ClosedError, InvalidArgumentError, PartialPutError
 from streamstore.source_lock import SourceLock
@@ -33,13 +34,15 @@ class Capture:
 
     `source` is an address (docs/capture.md), a Stream of another store, or a source that was made by hand. Where a
     record comes from is its `source`: `from`, `stream`, `shard_id`, `sequence_number`, `arrival_us`, `parents` of the
-    shard; of files `file`, `path`, `position`. One capture of a source into a stream at a time. Raises
-    InvalidArgumentError (also where another runs), and what the source raises.
+    shard; of files `file`, `path`, `position`. With `mirror_shards` the stream is split and merged as its source was:
+    each shard there has one of its own here, with the same hash keys. One capture of a source into a stream at a time.
+    Raises InvalidArgumentError (also where another runs, or the source has no shards), and what the source raises.
     """
 
-    def __init__(self, stream: Stream, source: Any, **options: Any) -> None:
+    def __init__(self, stream: Stream, source: Any, *, mirror_shards: bool = False, **options: Any) -> None:
         self.stream = stream
         self.source: Source = as_source(source, **options)
+        self._mirror = _mirror(stream, self.source) if mirror_shards else None
         try:
             self._lock = SourceLock(f"{stream.attachment.path}/manifest", stream.name, self.source.id)
         except BlockingIOError:
@@ -96,7 +99,8 @@ class Capture:
     def _put(self, batch: Sequence[Taken]) -> None:
         self._under_way = True
         try:
-            self.stream.put_records([taken.entry for taken in batch])
+            for part in self._parts(batch):
+                self.stream.put_records([taken.entry for taken in part])
         except PartialPutError as error:
             raise next((each for each in error.results if isinstance(each, BaseException)), error) from error
         self.source.took(batch)
@@ -104,6 +108,9 @@ class Capture:
         self.records += len(batch)
         self.bytes += sum([len(taken.entry.data) for taken in batch])
         self._records_since += len(batch)
+
+    def _parts(self, batch: Sequence[Taken]) -> Iterable[Sequence[Taken]]:
+        return [batch] if self._mirror is None else self._mirror.parts(batch)
 
     def _is_due(self) -> bool:
         late = time.monotonic() - self._checkpoint_at >= CHECKPOINT_SECONDS
@@ -146,3 +153,11 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _mirror(stream: Stream, source: Source) -> Mirror:
+    keys_of = getattr(source, "hash_keys", None)
+    if keys_of is None:
+        source.close()
+        raise InvalidArgumentError(f"{source.name} has no shards that could be mirrored")
+    return Mirror(stream, keys_of)

@@ -80,6 +80,10 @@ class KinesisSource:
         """How many shards of it are open."""
         return int(self._open_shards)
 
+    def hash_keys(self, shard_id: str) -> tuple[int, int]:
+        """The first and the last hash key of a shard that was listed."""
+        return self.shards.hash_keys(shard_id)
+
     # --- what a capture asks for ------------------------------------------------------------------------------------
 
     def fit(self, record_size_max: int) -> None:

@@ -102,6 +102,12 @@ class Shards:
             self._begun = True
             return fresh
 
+    def hash_keys(self, shard_id: str) -> tuple[int, int]:
+        """The first and the last hash key of a shard."""
+        with self._lock:
+            shard = self._shards[shard_id]
+            return shard.first_key, shard.last_key
+
     def ready(self) -> list[Shard]:
         """Shards whose turn it is and that nobody reads; they count as read from now on."""
         with self._lock:

@@ -35,7 +35,8 @@ class Source(Protocol):
     at the first time), then `seen` for every record that the stream got from this source since; then `batches`, of
     which an empty one comes at least twice a second where nothing is there. `took` says that a batch is in, `state`
     what is in by then: `is_settled` where that covers all that was seen, too. `notes` has what people should hear of;
-    `shard_count` is what a stream for it may have.
+    `shard_count` is what a stream for it may have. One with shards may have `hash_keys`, too: the first and the last
+    hash key of a unit.
     """
 
     id: str

@@ -38,6 +38,10 @@ class StreamSource:
         """How many shards of it are open."""
         return sum(not shard.is_closed for shard in self._stream.shards())
 
+    def hash_keys(self, shard_id: str) -> tuple[int, int]:
+        """The first and the last hash key of a shard."""
+        return self._stream.shard(shard_id).hash_range
+
     def fit(self, record_size_max: int) -> None:
         pass  # records are taken whole; the put of one that is too large is refused
 

@@ -85,20 +85,20 @@ class Load:
         active(self.client, STREAM)
 
 
-def capture_until_killed(directory: Path, url: str, begun: Any) -> None:
+def capture_until_killed(directory: Path, url: str, begun: Any, mirror: bool) -> None:
     """A capture that only a kill ends; it says when it has begun."""
     proof.die_with_parent()
     with streamstore.open(directory, durability="process") as store:
         stream = store.create_stream(STREAM, shard_count=2, exist_ok=True)
-        with Capture(stream, f"{url}/{STREAM}", interval=0.05) as capture:
+        with Capture(stream, f"{url}/{STREAM}", interval=0.05, mirror_shards=mirror) as capture:
             capture.run(progress=lambda _: begun.set())
 
 
-def kill_captures(directory: Path, url: str, kills: int, chance: random.Random) -> None:
+def kill_captures(directory: Path, url: str, kills: int, chance: random.Random, mirror: bool) -> None:
     """One after the other, each killed after a while in which it has begun, or has not."""
     for _ in range(kills):
         begun = FORK.Event()
-        process = FORK.Process(target=capture_until_killed, args=(directory, url, begun))
+        process = FORK.Process(target=capture_until_killed, args=(directory, url, begun, mirror))
         process.start()
         if chance.random() < 0.8:
             begun.wait(60)
@@ -136,6 +136,17 @@ def check(captured: Any, truth: dict[str, list[dict[str, Any]]], parents: dict[s
     wrong = [where for where in wanted if wanted[where] != found[where]]
     assert not wrong, f"{len(wrong)} differ, {[(wanted[where], found[where]) for where in wrong[:3]]}"
     return len(found)
+
+
+def check_shards(captured: Any, truth: list[dict[str, Any]]) -> None:
+    """Each shard of the source has one of the capture that has its hash keys, and all of its records."""
+    ranges = {each["ShardId"]: tuple(map(int, each["HashKeyRange"].values())) for each in truth}
+    homes: dict[str, set[str]] = {}
+    for record in captured.read():
+        homes.setdefault(record.source["shard_id"], set()).add(record.shard_id)
+    for shard_id, home in homes.items():
+        found = [tuple(captured.shard(each).hash_range) for each in home]
+        assert found == [tuple(sorted(ranges[shard_id]))], f"{shard_id} is in {home}: {found}"
 
 
 def again(captured: Any, directory: Path, speed: float) -> None:
@@ -221,6 +232,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--speed", type=float, default=1.0)
+    parser.add_argument("--mirror", action="store_true", help="captures have the shards of their source")
     options = parser.parse_args()
     options.directory.mkdir(parents=True)
     with endpoint(options.kind, options.directory / "origin") as (url, client):
@@ -230,14 +242,14 @@ def main() -> None:
         load = Load(client, options.seed, reshards_at_all=options.kind != "moto")
         process = FORK.Process(target=load.run, args=(over, answer))
         process.start()
-        kill_captures(options.directory / "copy", url, options.kills, random.Random(options.seed))
+        kill_captures(options.directory / "copy", url, options.kills, random.Random(options.seed), options.mirror)
         over.set()
         put, reshards = answer.get(timeout=60)
         process.join()
         with streamstore.open(options.directory / "copy", create=False) as store:
             captured = store.stream(STREAM)
             had = sum(shard.record_count for shard in captured.shards())
-            with Capture(captured, f"{url}/{STREAM}", interval=0.05) as capture:
+            with Capture(captured, f"{url}/{STREAM}", interval=0.05, mirror_shards=options.mirror) as capture:
                 rest = capture.run(follow=False).records
             parents = {
                 each["ShardId"]: [each[name] for name in ("ParentShardId", "AdjacentParentShardId") if each.get(name)]
@@ -245,6 +257,8 @@ def main() -> None:
             }
             count = check(captured, all_records(client, STREAM), parents)
             assert count == put, f"{count} of {put}"
+            if options.mirror:
+                check_shards(captured, all_shards(client, STREAM))
             print(f"{options.kind}: {count} records, {had} before the last run, {rest} in it, {reshards} reshards")
             again(captured, options.directory, options.speed)
 

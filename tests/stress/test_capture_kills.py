@@ -7,18 +7,28 @@ import shutil
 from pathlib import Path
 
 import pytest
-from running import STRESS, run, seed
+from running import ROOT, STRESS, run, seed
+
+INTEROP = Path(os.environ.get("STREAMSTORE_INTEROP", ROOT / "build" / "interop"))
+KINESIS_LOCAL = Path(
+    os.environ.get("STREAMSTORE_KINESIS_LOCAL", INTEROP / "node_modules" / "kinesis-local" / "main.js")
+)
 
 
 @STRESS
-@pytest.mark.parametrize("kind", ["ours", "moto", "kinesis-local"])
-def test_random_kills_of_captures(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [("ours", []), ("ours", ["--mirror"]), ("moto", []), ("kinesis-local", []), ("kinesis-local", ["--mirror"])],
+)
+def test_random_kills_of_captures(tmp_path: Path, kind: str, how: list[str]) -> None:
     """Ten kills; then a replay into a fresh server, which is captured again."""
     if kind == "moto":
         pytest.importorskip("moto")
-    if kind == "kinesis-local" and not (shutil.which("node") and os.environ.get("STREAMSTORE_KINESIS_LOCAL")):
-        pytest.skip("kinesis-local is its main.js in STREAMSTORE_KINESIS_LOCAL, run by node")
-    print(run("kill_capture.py", tmp_path / "place", "--kind", kind, "--seed", seed(False), timeout=600))
+    if kind == "kinesis-local" and not (shutil.which("node") and KINESIS_LOCAL.exists()):
+        pytest.skip("no kinesis-local: `make interop` installs it; STREAMSTORE_KINESIS_LOCAL may name its main.js")
+    more = {"STREAMSTORE_KINESIS_LOCAL": str(KINESIS_LOCAL)}
+    asked = [tmp_path / "place", "--kind", kind, *how, "--seed", seed(False)]
+    print(run("kill_capture.py", *asked, more=more, timeout=600))
 
 
 @STRESS

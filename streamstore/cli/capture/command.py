@@ -43,6 +43,7 @@ LINE_INTERVAL = 5.0
 @click.argument("source")
 @click.option("--create", is_flag=True, help="Create the store and the stream where they are missing.")
 @click.option("--shards", type=click.IntRange(min=1), help="Of a new stream.  [default: as many as the source has]")
+@click.option("--mirror-shards", is_flag=True, help="Split and merge STREAM as the source was, shard for shard.")
 @click.option(
     "--retention",
     type=click.IntRange(24, RETENTION_HOURS_MAX),
@@ -100,7 +101,9 @@ def capture(directory: Path, stream: str, source: str, **options: Any) -> None:
         opened = open_source(source, **_source_options(source, options))
         stack.callback(opened.close)
         store = stack.enter_context(open_to_write(directory, create=options["create"]))
-        taking = stack.enter_context(Capture(_stream(store, stream, opened, options), opened))
+        taking = stack.enter_context(
+            Capture(_stream(store, stream, opened, options), opened, mirror_shards=options["mirror_shards"])
+        )
         if taking.resumed:
             note(f"going on: {taking.resumed:,} records had come in behind the last checkpoint")
         _run(taking, options)
