@@ -10,7 +10,7 @@ from pathlib import Path
 from figures import Figures
 
 from seeded import of_durability, of_recovery
-from seeded.building import CBuild, PythonTree
+from seeded.building import CBuild, Outcome, PythonTree
 from seeded.seed import ROOT, Seed
 
 SEEDS = (*of_durability.SEEDS, *of_recovery.SEEDS)
@@ -29,8 +29,8 @@ class Suites:
         """Let the next run in."""
         self._c.close()
 
-    def run(self, suite: str, changed: dict[str, str]) -> tuple[bool, str]:
-        """(whether it passed, the last of what it said)."""
+    def run(self, suite: str, changed: dict[str, str]) -> Outcome:
+        """What became of a suite, of C or of Python."""
         if suite.startswith("tests/"):
             return self._python.run(suite, changed)
         return self._c.run(suite, {Path(name).name: text for name, text in changed.items()})
@@ -38,9 +38,10 @@ class Suites:
     def sound(self, suite: str) -> bool:
         """Whether it passes with no bug in it: else its failure would prove nothing."""
         if suite not in self._sound:
-            self._sound[suite], said = self.run(suite, {})
-            if not self._sound[suite]:
-                print(f"{suite} fails without a bug:\n{said}", flush=True)
+            outcome = self.run(suite, {})
+            self._sound[suite] = outcome.well
+            if not outcome.well:
+                print(f"{suite} fails without a bug:\n{outcome.said}", flush=True)
         return self._sound[suite]
 
     def catches(self, seed: Seed) -> bool:
@@ -48,7 +49,7 @@ class Suites:
         if not self.sound(seed.suite):
             return False
         text = (ROOT / seed.file).read_text(encoding="utf-8")
-        return not self.run(seed.suite, {seed.file: seed.plant(text)})[0]
+        return not self.run(seed.suite, {seed.file: seed.plant(text)}).well
 
 
 def main() -> int:
