@@ -1,4 +1,4 @@
-"""Seeded bugs fit the sources they are put into; a suite that finds its bug is told from one that does not."""
+"""Seeded bugs fit the sources they are put into; suites that find a bug or a mutant are told from those that do not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import json
 import pytest
 from figures import BEGIN, COLUMNS, END, Figures, put_into, read_all
 from seeded.__main__ import SEEDS, Suites
+from seeded.building import CBuild, NotBuilt
+from seeded.mutant import Mutant
+from seeded.mutants import noticed, suites
 from seeded.seed import ROOT, Misfit
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory):
+    """Where the core is built, once for all tests that change a file of it."""
+    return tmp_path_factory.mktemp("seeded")
+
 
 BY_NAME = {seed.name: seed for seed in SEEDS}
 
@@ -32,12 +42,38 @@ def test_words_that_are_not_there_are_told():
         BY_NAME["no-salt"].plant("something else")
 
 
-def test_a_bug_is_caught_and_another_missed(tmp_path):
+def test_a_bug_is_caught_and_another_missed(scratch):
     """The suite of a bug fails with it and passes without; a suite that looks elsewhere misses it."""
     seed = BY_NAME["body-not-checked"]
-    with contextlib.closing(Suites(tmp_path)) as suites:
-        assert suites.catches(seed)
-        assert not suites.catches(dataclasses.replace(seed, suite="plain/test_md5"))
+    with contextlib.closing(Suites(scratch)) as both:
+        assert both.catches(seed)
+        assert not both.catches(dataclasses.replace(seed, suite="plain/test_md5"))
+
+
+NOTICED = {
+    "csrc/record.c place_holds: return frame_size >= FRAME_BODY && frame_size % 8 == 0 &&"
+    " format_load64(from + FRAME_POSITION) == position; => return frame_size >= FRAME_BODY && frame_size % 8 == 0 ||"
+    " format_load64(from + FRAME_POSITION) == position;": "plain/test_record",
+    "csrc/record.c words_put: writer->to += 8; => ;": "plain/test_record",
+    "csrc/lock.c ss_lock_try: uint32_t expected = 0; => uint32_t expected = 1;": "plain/test_publish",
+    "csrc/log_sync.c sync_round: if (target <= durable) => if (1)": "plain/test_rounds",
+}
+
+
+def test_some_are_noticed_and_one_survives(scratch):
+    """Four by a suite that knows their file; one is not a change, and one the suite does not look at."""
+    with contextlib.closing(CBuild(scratch)) as build:
+        for name, suite in NOTICED.items():
+            mutant = Mutant.named(name)
+            assert mutant is not None
+            assert suite in suites(mutant.file)
+            assert noticed(build, mutant, ["plain/test_md5", suite]) == suite, name
+        plain = mutant.plant((ROOT / mutant.file).read_text(encoding="utf-8"))
+        assert not build.same_code("log_sync.c", plain)
+        with pytest.raises(NotBuilt):
+            noticed(build, mutant._replace(changed=mutant.words + " /* the same */"), ["plain/test_md5"])
+        with pytest.raises(NotBuilt):
+            noticed(build, mutant._replace(changed="nonsense("), ["plain/test_md5"])
 
 
 def test_figures_become_a_table(tmp_path):

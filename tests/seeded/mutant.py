@@ -18,7 +18,7 @@ SWAPS = {
 OPERATOR = re.compile(r"(?<=[\w)\]] )(<=|>=|==|!=|&&|\|\||<|>|\+|-)(?= [\w(*&!-])")
 NUMBER = re.compile(r"(?<![\w.\"%])(\d+)(?![\w.\"])")
 CONDITION = re.compile(r"\bif \((.+)\)(?= \{$|$)")
-STATEMENT = re.compile(r"^\s+(?!return|break|continue|goto|case|else|do\b|if\b|for\b|while\b)[\w>.\-\[\]()&*, +]+;$")
+STATEMENT = re.compile(r"^\s+(?:\w+\(.*\)|[\w>.\-*\[\]()]+ [|+-]?= .+);$")  # a call or an assignment, whole
 SIGNATURE = re.compile(r"^[a-z_].*?\b(\w+)\(")
 NAME = re.compile(r"(csrc/\S+\.c) (\w+)(?: \[(\d+)\])?: (.+) => (.+)")
 
@@ -75,11 +75,12 @@ def changes(line: str) -> Iterator[str]:
     for match in OPERATOR.finditer(code):
         yield line[: match.start()] + SWAPS[match[1]] + line[match.end() :]
     for match in NUMBER.finditer(code):
-        yield line[: match.start()] + str(int(match[1]) + 1) + line[match.end() :]
-    if match := CONDITION.search(code):
-        yield line[: match.start()] + "if (1)" + line[match.end() :]
-        yield line[: match.start()] + "if (0)" + line[match.end() :]
-    if STATEMENT.match(code.rstrip()) and ("(" in code or "=" in code):
+        other = 0 if "return 1;" in code else int(match[1]) + 1  # yes becomes no; any other number but 0 is yes, too
+        yield line[: match.start()] + str(other) + line[match.end() :]
+    if condition := CONDITION.search(code):
+        yield line[: condition.start()] + "if (1)" + line[condition.end() :]
+        yield line[: condition.start()] + "if (0)" + line[condition.end() :]
+    if STATEMENT.match(code.rstrip()):
         yield ";"
 
 
