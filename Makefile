@@ -105,7 +105,7 @@ $(VENV)/.atheris: | $(VENV)/.built
 coverage: $(VENV)/.built $(VENV)/.extra-test ## Which branches of the core any test takes, and why not the others (ARGS="--lines")
 	@PYTHONPATH=tests $(BIN)/python -m branches $(ARGS)
 
-mutants: $(VENV)/.made ## Small random changes of the core, and which suite notices each (COUNT=n of a file, SEED=n)
+mutants: $(VENV)/.made ## Small changes of the core: a suite notices each, or a reason is kept why none can (COUNT=n of a file, SEED=n)
 	@PYTHONPATH=tests CC=$(CC) $(BIN)/python -m seeded.mutants --count $(or $(COUNT),20) $(if $(SEED),--seed $(SEED))
 
 PROOFS := seeded spin fuzz fuzz-parsers kills cuts faults power rot requests coverage mutants
