@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from command_line import run, succeed
 
+import streamstore
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -55,6 +57,83 @@ def test_dead_letters_are_listed_restored_and_purged(place: Path) -> None:
     assert succeed("queue", "purge", place, "jobs", "--dead", "--yes", "--json").json == {"removed": 1}
     succeed("queue", "put", place, "jobs", "3")
     assert succeed("queue", "purge", place, "jobs", "--yes").text == "removed 1\n"
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "bytes"])
+def test_what_is_no_text_stays_as_it_is(place: Path, codec: str) -> None:
+    """Not a byte of it is changed, alone or in a line; as JSON it is told as base64."""
+    with streamstore.open(place) as store:
+        store.queue("jobs", codec=codec)
+    succeed("queue", "put", place, "jobs", stdin=b"\xff\x00\xfe")
+    succeed("queue", "put", place, "jobs", "--lines", stdin=b"text\n\xfa\n")
+    (message,) = succeed("queue", "get", place, "jobs", "--keep", "--json").json
+    assert message["body"] == {"base64": "/wD+"}
+    assert succeed("queue", "get", place, "jobs", "-n", 3).out == b"\xff\x00\xfe\ntext\n\xfa\n"
+
+
+@pytest.mark.parametrize(
+    ("codec", "body", "why"),
+    [
+        ("json", b"\xff", "the codec json cannot take this body"),
+        ("json", b'"\\ud800"', "the codec json cannot take this body"),
+        ("msgpack", b"9" * 30, "the codec msgpack cannot take this body"),
+        ("json", b"[" * 200_000, "nested too deeply"),
+        ("bytes", b"x" * 5_001, "over the limit of 5000 bytes"),
+    ],
+)
+def test_a_body_that_cannot_be_taken_puts_nothing(place: Path, codec: str, body: bytes, why: str) -> None:
+    """Alone, or in one line of several: the remark says why, and what was there is still there."""
+    with streamstore.open(place) as store:
+        store.queue("jobs", codec=codec, max_record_size=5_000)
+    succeed("queue", "put", place, "jobs", "7")
+    for more, stdin in (([], body), (["--lines"], b"8\n" + body + b"\n")):
+        refused = run("queue", "put", place, "jobs", *more, stdin=stdin)
+        assert (refused.code in (1, 2), refused.out) == (True, b"")
+        assert why in refused.err
+    assert succeed("queue", "get", place, "jobs", "-n", 10).text == "7\n"
+
+
+def test_half_of_a_surrogate_pair_is_printed_escaped(place: Path) -> None:
+    """JSON of others can have one; whoever gets it is not stopped by it."""
+    with streamstore.open(place) as store:
+        store.queue("jobs", codec="json").stream.put_record(b'"a\\ud800"', "k")
+    (message,) = succeed("queue", "get", place, "jobs", "--keep", "--json").json
+    assert message["body"] == "a\ud800"
+    assert succeed("queue", "get", place, "jobs").text == "a\\ud800\n"
+
+
+def test_work_takes_nothing_for_a_command_that_is_not_there(place: Path, tmp_path: Path) -> None:
+    """A slip in its name would make dead letters of all there is."""
+    succeed("queue", "put", place, "jobs", "1")
+    (tmp_path / "plain").write_text("not executable")
+    for command in ("./none", tmp_path / "plain"):
+        worked = run("queue", "work", place, "jobs", "--exit-when-empty", "--", command)
+        assert (worked.code, "there is no such command" in worked.err) == (2, True)
+    (row,) = succeed("queue", "ls", place, "--json").json
+    assert (row["fresh"], row["total_received"]) == (1, 0)
+
+
+def test_work_ends_where_its_queue_ends(place: Path) -> None:
+    """Each worker is told, and so is who started them: it is no success."""
+    succeed("queue", "put", place, "jobs", "--lines", stdin=b"1\n2\n")
+    delete = "import sys, streamstore; streamstore.open(sys.argv[1]).delete_queue('jobs')"
+    worked = run("queue", "work", place, "jobs", "-j", 2, "--", sys.executable, "-c", delete, place)
+    assert worked.code == 3
+    assert "Traceback" not in worked.err
+    assert "jobs" in worked.err.splitlines()[-1]
+
+
+def test_a_command_is_killed_with_what_it_started(place: Path, tmp_path: Path) -> None:
+    """Its children would go on with a message that somebody else has by then."""
+    succeed("queue", "put", place, "jobs", "1")
+    mark = tmp_path / "pid"
+    script = f"test $STREAMSTORE_RECEIVE_COUNT = 2 && exit 0; sleep 600 & echo $! > {mark}; wait"
+    options = ["--timeout", 1, "--back-off", 0, "--exit-when-empty"]
+    worked = run("queue", "work", place, "jobs", *options, "--", "sh", "-c", script)
+    assert "1 done, 1 failed" in worked.err
+    state = Path(f"/proc/{mark.read_text().strip()}/stat")
+    while state.exists() and state.read_text().split()[2] != "Z":
+        time.sleep(0.01)  # killed by now, and not yet gone: the end of a hanging test is the end of this one
 
 
 def test_work_runs_a_command_for_each_message(place: Path, tmp_path: Path) -> None:

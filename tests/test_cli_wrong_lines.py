@@ -96,14 +96,25 @@ snapshot N other
 restore S F/..
 queue put S a/b 1
 queue put S jobs 1 --delay -5
+queue put S jobs 1 --delay 43201
+queue put S jobs 1 --key ""
+queue put S jobs 1 --lines
+queue put S jobs --lines --id 1
+queue put S jobs 999999999999999999999999999999
 queue get S jobs --timeout -1
 queue get S none --timeout 0
 queue get S jobs -n 0
 queue dead S none
 queue restore S jobs 99
 queue restore S jobs x
+queue restore S none
 queue purge S none --yes
 queue work S jobs -j 0 -- true
+queue work S jobs --timeout -1 -- true
+queue work S jobs --back-off -1 -- true
+queue work S jobs -- ./none
+queue work S jobs -- T
+queue work S a/b -- true
 capture S s nonsense --once
 capture S s N/x.log --once --key-regex (
 capture S s store:N#s --once

@@ -140,3 +140,42 @@ def test_what_a_dead_process_held_is_kept_by_who_extends_it(path, noticed, wire)
             assert follower.get(timeout=10).body == "a"
             with pytest.raises(errors.StaleReceiptError):
                 follower.ack(receipt)
+
+
+@pytest.fixture
+def expired(tmp_path):
+    """A queue over a stream, and a message in flight whose record retention took, which nobody noticed yet."""
+    with streamstore.open(tmp_path / "expired", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        queue = store.create_queue("billing", "clicks", start="TRIM_HORIZON", max_receive_count=0)
+        stream.put_record(b"old", "k")
+        message = queue.get()
+        stream.clear()
+        yield queue, message
+
+
+@pytest.mark.parametrize("act", ["ack", "nack", "extend", "dead"])
+def test_a_receipt_is_good_until_somebody_notices_that_its_record_expired(expired, act):
+    """The work was done: it counts as acknowledged. Whatever else is said of it, nobody gets it, and it is counted."""
+    queue, message = expired
+    assert not getattr(message, act)(*([5] if act == "extend" else []))
+    with pytest.raises(std.Empty):
+        queue.get_nowait()
+    assert list(queue.dead_letters) == []
+    facts = queue.stats()
+    assert (facts["total_acknowledged"], facts["total_expired"]) == ((1, 0) if act == "ack" else (0, 1))
+    assert (facts["waiting"], facts["in_flight"], facts["dead"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("act", ["ack", "nack", "extend", "dead"])
+def test_what_expired_and_was_noticed_is_as_what_was_acknowledged(expired, act):
+    """Any look of any process notices it."""
+    queue, message = expired
+    assert queue.stats()["total_expired"] == 1
+    if act == "ack":
+        message.ack()
+    else:
+        with pytest.raises(errors.StaleReceiptError):
+            getattr(message, act)(*([5] if act == "extend" else []))
+    facts = queue.stats()
+    assert (facts["total_acknowledged"], facts["total_expired"]) == (0, 1)

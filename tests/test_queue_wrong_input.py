@@ -150,11 +150,20 @@ class Unpackable:
     """No codec knows it."""
 
 
+def nested(depth):
+    body = []
+    for _ in range(depth):
+        body = [body]
+    return body
+
+
 @pytest.mark.parametrize(
     ("codec", "body", "error"),
     [
         ("msgpack", Unpackable(), errors.InvalidTypeError),
         ("msgpack", 1 << 70, errors.InvalidTypeError),
+        ("msgpack", nested(20_000), errors.InvalidArgumentError),
+        ("json", nested(20_000), errors.InvalidArgumentError),
         ("json", {1, 2}, errors.InvalidTypeError),
         ("bytes", "text", errors.InvalidTypeError),
         ((str, bytes.decode), "gives a str", errors.InvalidTypeError),

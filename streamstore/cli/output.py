@@ -24,7 +24,12 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(value: Any) -> None:
     """One JSON document, for programs."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=json_value) + "\n")
+    sys.stdout.write(writable(json.dumps(value, indent=2, ensure_ascii=False, default=json_value)) + "\n")
+
+
+def writable(text: str) -> str:
+    """A text with what UTF-8 has no bytes for (half of a surrogate pair, which JSON can escape) escaped as in JSON."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def json_value(value: Any) -> Any:

@@ -62,7 +62,7 @@ def encode(codec: Codec, body: Any) -> bytes:
         raise
     except (TypeError, OverflowError) as error:
         raise InvalidTypeError(f"the codec {codec.name or 'given'} cannot take this body: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"the codec {codec.name or 'given'} cannot take this body: {error}") from error
     if not isinstance(data, bytes):
         raise InvalidTypeError(f"the codec gave {type(data).__name__}, not bytes")

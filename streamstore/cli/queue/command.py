@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from streamstore.cli.arguments import directory_argument, json_option, open_to_read, open_to_write
-from streamstore.cli.exits import VerbError
-from streamstore.cli.output import iso, print_json, print_table
+from streamstore.cli.exits import NOT_FOUND, USAGE, VerbError
+from streamstore.cli.output import iso, print_json, print_table, writable
 from streamstore.cli.queue.work import work
 from streamstore.limits import QUEUE_VISIBILITY_MAX_S
 from streamstore.queue import DeadLetter, Message, Queue
@@ -58,9 +58,11 @@ def put(
 ) -> None:
     """Put one message into the queue NAME (made where it is not there) and print its number.
 
-    BODY is JSON, or text where it is none; `-`, or nothing, takes all of stdin.
+    BODY is JSON, or text where it is none, or bytes where it is no text; `-`, or nothing, takes all of stdin.
     """
     check_name(name)
+    if lines and (body not in (None, "-") or message_id is not None):
+        raise click.UsageError("--lines takes its messages from stdin, and gives them no id")
     with open_to_write(directory, create=True) as store:
         target = store.queue(name)
         if lines:
@@ -72,8 +74,9 @@ def put(
         numbers = [result.sequence_number for result in results]
     if as_json:
         print_json({"ids": numbers})
-    else:
-        click.echo("\n".join(numbers))
+        return
+    for number in numbers:
+        click.echo(number)
 
 
 def _body(target: Queue, raw: bytes) -> Any:
@@ -81,8 +84,14 @@ def _body(target: Queue, raw: bytes) -> Any:
         return raw
     try:
         return json.loads(raw)
+    except RecursionError:
+        raise VerbError("the body is nested too deeply", USAGE) from None
     except ValueError:
-        return raw.decode(errors="replace")
+        pass
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw  # what is no text is kept as it is, or refused by the codec
 
 
 def text_of(item: Message | DeadLetter) -> Any:
@@ -128,7 +137,7 @@ def get(directory: Path, name: str, count: int, timeout: float, keep: bool, as_j
 def existing(store: Any, name: str) -> Queue:
     """The queue of that name, which must be there: a verb that takes out makes none."""
     if name not in store.list_queues():
-        raise VerbError(f"there is no queue {name!r} in {store.path}; `streamstore queue put` makes one", 3)
+        raise VerbError(f"there is no queue {name!r} in {store.path}; `streamstore queue put` makes one", NOT_FOUND)
     found: Queue = store.open_queue(name)
     return found
 
@@ -137,7 +146,8 @@ def _print_body(body: Any) -> None:
     if isinstance(body, bytes):
         sys.stdout.buffer.write(body + b"\n")
     else:
-        sys.stdout.write((body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)) + "\n")
+        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+        sys.stdout.write(writable(text) + "\n")
     sys.stdout.flush()
 
 

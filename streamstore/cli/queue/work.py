@@ -2,7 +2,7 @@
 
 The body goes to the command's stdin. Exit code 0 acknowledges; anything else, and a timeout, gives the message back
 with a growing delay, until it becomes a dead letter. SIGTERM and Ctrl-C end it once the running commands have ended; a
-second one kills those.
+second one kills those. A command is killed with all that it started and that stayed in its process group.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue as std
+import shutil
 import signal
 import subprocess
 import threading
@@ -19,8 +20,9 @@ from typing import Any
 import click
 
 from streamstore.cli.arguments import directory_argument, open_to_write
+from streamstore.cli.exits import USAGE, VerbError
 from streamstore.cli.output import note
-from streamstore.errors import StaleReceiptError
+from streamstore.errors import StaleReceiptError, StreamStoreError
 from streamstore.queue import Message, Queue
 from streamstore.queue.settings import check_name
 
@@ -36,6 +38,7 @@ class _Workers:
         self.queue = queue
         self.stopping = threading.Event()
         self.done = self.failed = 0
+        self.broken: StreamStoreError | None = None
         self._command = command
         self._timeout = timeout
         self._back_off = back_off
@@ -46,12 +49,18 @@ class _Workers:
         """Take no more messages; the second time, kill what runs."""
         if self.stopping.is_set():
             for process in list(self._running):
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                _kill(process)
         self.stopping.set()
 
     def run(self, exit_when_empty: bool) -> None:
-        """Work until stopped."""
+        """Work until stopped; what the queue itself refuses stops all of them, and is `broken`."""
+        try:
+            self._work(exit_when_empty)
+        except StreamStoreError as error:
+            self.broken = error
+            self.stopping.set()
+
+    def _work(self, exit_when_empty: bool) -> None:
         while not self.stopping.is_set():
             try:
                 message = self.queue.get(timeout=_LOOK_SECONDS)
@@ -83,7 +92,7 @@ class _Workers:
         try:
             process.communicate(_input(message), timeout=self._timeout)
         except subprocess.TimeoutExpired:
-            process.kill()
+            _kill(process)
             process.wait()
             return f"killed after {self._timeout:g} s"
         except BrokenPipeError:
@@ -109,6 +118,13 @@ class _Workers:
                 message.nack(0 if self.stopping.is_set() else delay)
         except StaleReceiptError:
             note(f"message {message.id} was given to another worker meanwhile")
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and what it started: it leads a process group of its own."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _input(message: Message) -> bytes:
@@ -157,6 +173,8 @@ def work(
       streamstore queue work data/ jobs --jobs 4 --timeout 60 -- ./handle.sh
     """
     check_name(name)
+    if shutil.which(command[0]) is None:  # else every message would fail until it is a dead letter
+        raise VerbError(f"{command[0]}: there is no such command", USAGE)
     with open_to_write(directory, create=True) as store:
         workers = _Workers(store.queue(name), command, timeout, back_off)
         before = {number: signal.signal(number, workers.stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -171,3 +189,5 @@ def work(
             for number, handler in before.items():
                 signal.signal(number, handler)
     note(f"{workers.done} done, {workers.failed} failed")
+    if workers.broken is not None:
+        raise workers.broken
