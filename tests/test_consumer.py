@@ -106,7 +106,7 @@ def test_a_killed_members_shards_come_free(tmp_path):
             assert take(consumer, 1, timeout=30) == [b"a"]
 
 
-def test_lag_counts_what_is_not_committed(store):
+def test_lag_counts_what_is_not_committed(store, monkeypatch):
     """Records, bytes and the age of the oldest."""
     stream = store.create_stream("clicks", 2)
     put(stream, b"a", b"b", b"c")
@@ -115,11 +115,13 @@ def test_lag_counts_what_is_not_committed(store):
         take(consumer, 2)
         assert consumer.lag().records == 3
         consumer.commit()
-        time.sleep(0.05)
-        lag = consumer.lag()
+        now_us = clock.now_us
+        with monkeypatch.context() as later:
+            later.setattr(clock, "now_us", lambda: now_us() + 3_600_000_000)
+            lag = consumer.lag()
         assert lag.records == 1
         assert 0 < lag.bytes < 100
-        assert 0.05 <= lag.seconds < 120
+        assert 3_600 <= lag.seconds < 3_600 + 120
         take(consumer, 1)
         consumer.commit()
         assert consumer.lag() == (0, 0, 0.0)
@@ -150,10 +152,10 @@ def cut(path, before, *taken):
     return target
 
 
-def test_what_came_in_the_place_of_lost_records_is_not_passed_over(tmp_path):
-    """Three records of a `process` stream are read and committed. The power cut takes the last two, which nobody
-    synced, and leaves the commit, which is always durable. Two others are put where they stood: the consumer went on
-    behind them, and nobody of its name was ever given them.
+@pytest.fixture
+def lossy(tmp_path):
+    """A `process` stream of three records, whose last two nobody synced, in its store; and the power cut that takes
+    those and leaves the rest: the directory as it is then.
     """
     segment = os.path.join("streams", "1", "0", "000000000001.seg")
     with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
@@ -162,11 +164,18 @@ def test_what_came_in_the_place_of_lost_records_is_not_passed_over(tmp_path):
         store.flush()
         shutil.copytree(tmp_path / "s", tmp_path / "before")
         put(stream, b"b", b"c")
-        with stream.consumer("billing") as consumer:
-            assert take(consumer, 3) == [b"a", b"b", b"c"]
-            consumer.commit()
-        left = cut(tmp_path / "s", tmp_path / "before", segment)
-    with streamstore.open(left, maintenance=False) as store:
+        yield store, stream, lambda: cut(tmp_path / "s", tmp_path / "before", segment)
+
+
+def test_what_came_in_the_place_of_lost_records_is_not_passed_over(lossy):
+    """All three records are read and committed. The power cut leaves the commit, which is always durable. Two others
+    are put where those it took stood: the consumer went on behind them, and nobody of its name was ever given them.
+    """
+    _, stream, power_cut = lossy
+    with stream.consumer("billing") as consumer:
+        assert take(consumer, 3) == [b"a", b"b", b"c"]
+        consumer.commit()
+    with streamstore.open(power_cut(), maintenance=False) as store:
         stream = store.stream("clicks")
         put(stream, b"d", b"e")
         assert [record.data for record in stream.read()] == [b"a", b"d", b"e"]
@@ -184,23 +193,16 @@ def retain(store, stream, us):
     stream.horizon.forget()
 
 
-def test_a_commit_behind_what_expired_is_resumed_too(tmp_path):
-    """All of a `process` stream is past retention when a consumer comes, so that it commits the end of it, which is of
-    no record that it was given. The power cut takes what nobody synced of that, and another record is put there.
+def test_a_commit_behind_what_expired_is_resumed_too(lossy):
+    """All of the stream is past retention when a consumer comes, so that it commits the end of it, which is of no
+    record that it was given. The power cut takes what nobody synced of that, and another record is put there.
     """
-    segment = os.path.join("streams", "1", "0", "000000000001.seg")
-    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
-        stream = store.create_stream("clicks")
-        put(stream, b"a")
-        store.flush()
-        shutil.copytree(tmp_path / "s", tmp_path / "before")
-        put(stream, b"b", b"c")
-        retain(store, stream, 1)
-        with stream.consumer("billing") as consumer:
-            assert take(consumer, 1, timeout=0) == []
-            consumer.commit()
-        left = cut(tmp_path / "s", tmp_path / "before", segment)
-    with streamstore.open(left, maintenance=False) as store:
+    store, stream, power_cut = lossy
+    retain(store, stream, 1)
+    with stream.consumer("billing") as consumer:
+        assert take(consumer, 1, timeout=0) == []
+        consumer.commit()
+    with streamstore.open(power_cut(), maintenance=False) as store:
         stream = store.stream("clicks")
         retain(store, stream, 0)
         put(stream, b"longer than what stood there")
