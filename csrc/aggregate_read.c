@@ -35,7 +35,7 @@ typedef struct {
 static inline bool take_varint(walk *w, uint64_t *out)
 {
     uint64_t value = 0;
-    for (unsigned shift = 0; shift < 70; shift += 7) {
+    for (unsigned shift = 0;; shift += 7) {
         if (w->at == w->end)
             return false;
         uint64_t byte = *w->at++;
@@ -47,7 +47,6 @@ static inline bool take_varint(walk *w, uint64_t *out)
         if (shift == 63)
             return false;
     }
-    return false;
 }
 
 static inline bool take_item(walk *w, item *out)

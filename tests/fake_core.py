@@ -80,6 +80,7 @@ def build(directory: Path) -> ctypes.CDLL:
         ("count", number, [address]),
         ("damage", None, [address, number, number]),
         ("close", None, [address]),
+        ("seal", None, [address]),
         ("ranges_new", address, [ctypes.c_uint32, signed]),
         ("ranges_free", None, [address]),
         ("functions", address, []),

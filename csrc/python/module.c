@@ -30,18 +30,33 @@ static void replace(PyObject **slot, PyObject *value)
     Py_XDECREF(old);
 }
 
+/* The class that stands under that key, borrowed; NULL with an error. */
+static PyObject *error_class(PyObject *errors, const char *key)
+{
+    /* not by PyDict_GetItemString, to which a lack of memory is a lack of the item */
+    PyObject *name = PyUnicode_FromString(key);
+    if (name == NULL)
+        return NULL;
+    PyObject *error = PyDict_GetItemWithError(errors, name);
+    Py_DECREF(name);
+    if (error != NULL && PyExceptionClass_Check(error))
+        return error;
+    if (!PyErr_Occurred())
+        PyErr_Format(PyExc_TypeError, "errors['%s'] must be an exception class", key);
+    return NULL;
+}
+
+/* All three or none. */
 static int bind_errors(ss_hot_state *state, PyObject *errors)
 {
-    static const char *const keys[] = {"argument", "type", "too_large"};
-    PyObject **const slots[] = {&state->error_argument, &state->error_type, &state->error_too_large};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
-        PyObject *error = PyDict_GetItemString(errors, keys[i]);
-        if (error == NULL || !PyExceptionClass_Check(error)) {
-            PyErr_Format(PyExc_TypeError, "errors['%s'] must be an exception class", keys[i]);
-            return -1;
-        }
-        replace(slots[i], error);
-    }
+    PyObject *argument = error_class(errors, "argument");
+    PyObject *type = argument == NULL ? NULL : error_class(errors, "type");
+    PyObject *too_large = type == NULL ? NULL : error_class(errors, "too_large");
+    if (too_large == NULL)
+        return -1;
+    replace(&state->error_argument, argument);
+    replace(&state->error_type, type);
+    replace(&state->error_too_large, too_large);
     return 0;
 }
 

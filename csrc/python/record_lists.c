@@ -223,8 +223,12 @@ static int add(merge *m, size_t place, PyObject *part, PyObject *begin, PyObject
     uint64_t at;
     if (check_list(part, "a part") < 0)
         return -1;
-    *it = (head){.place = place, .records = part, .count = PyList_Size(part), .grows = PyObject_IsTrue(grows)};
-    if (it->grows < 0 || ss_arguments_u64(begin, "where a part begins", (uint64_t)it->count, &at) < 0)
+    if (!PyBool_Check(grows)) { /* the truth of another object is code of its own, which may change any list */
+        PyErr_Format(PyExc_TypeError, "whether a part grows must be a bool, not %R", (PyObject *)Py_TYPE(grows));
+        return -1;
+    }
+    *it = (head){.place = place, .records = part, .count = PyList_Size(part), .grows = grows == Py_True};
+    if (ss_arguments_u64(begin, "where a part begins", (uint64_t)it->count, &at) < 0)
         return -1;
     it->at = (Py_ssize_t)at;
     if (m->timed && (!PyBytes_Check(times) || (size_t)PyBytes_Size(times) != (size_t)it->count * TIME_SIZE)) {

@@ -52,6 +52,7 @@ FAKE_EXPORT uint64_t fake_core_synced(const ss_log *log);
 FAKE_EXPORT uint64_t fake_core_count(const ss_log *log);
 FAKE_EXPORT void fake_core_damage(ss_log *log, uint64_t begin, uint64_t end);
 FAKE_EXPORT void fake_core_close(ss_log *log);
+FAKE_EXPORT void fake_core_seal(ss_log *log);
 FAKE_EXPORT ss_ranges *fake_core_ranges_new(uint32_t count, int broken);
 FAKE_EXPORT void fake_core_ranges_free(ss_ranges *ranges);
 FAKE_EXPORT const ss_function_table *fake_core_functions(void);
@@ -119,6 +120,13 @@ void fake_core_damage(ss_log *log, uint64_t begin, uint64_t end)
 void fake_core_close(ss_log *log)
 {
     log->closed = 1;
+}
+
+/* All records so far are encrypted ones; the seal of each stands where its data begins. */
+void fake_core_seal(ss_log *log)
+{
+    for (size_t i = 0; i < log->count; i++)
+        log->records[i].seal_offset = log->records[i].data_offset;
 }
 
 /* Wait at the gate of `call` if it is shut: without the GIL, or nobody could open it. */
@@ -250,6 +258,7 @@ static void deliver(const ss_log *log, size_t index, uint8_t *buffer, ss_record 
     record->attributes_offset += (uint32_t)used;
     record->key_offset += (uint32_t)used;
     record->data_offset += (uint32_t)used;
+    record->seal_offset += record->seal_offset ? (uint32_t)used : 0;
 }
 
 static ss_status fake_read(ss_log *log, uint64_t position, uint64_t end, uint8_t *buffer, size_t buffer_size,
@@ -280,6 +289,7 @@ static ss_status fake_read(ss_log *log, uint64_t position, uint64_t end, uint8_t
         }
         deliver(log, i, buffer, &records[got.count++], got.used);
         got.used += record->frame_size;
+        got.sealed |= record->seal_offset != 0;
         got.next_position = record->position + record->frame_size;
     }
     got.end_of_log = log->closed && got.next_position == visible;

@@ -196,6 +196,56 @@ static void test_several_are_written_as_each_by_itself(void)
     }
 }
 
+/* A table that is too small forgets what it saw: the same key is written again, and every record keeps its own. */
+static void test_small_tables_cost_bytes_only(void)
+{
+    enum { MANY = 120, SMALL_BITS = 4 };
+    static char keys[MANY][8];
+    static tables t;
+    ss_aggregate_scratch large = scratch_in(&t);
+    ss_entry entries[2 * MANY];
+    for (size_t i = 0; i < 2 * MANY; i++) {
+        snprintf(keys[i % MANY], sizeof keys[0], "key-%zu", i % MANY);
+        entries[i] = entry_of(keys[i % MANY], "data");
+        entries[i].hash_key_present = 1;
+        entries[i].hash_key_hi = i % 3;
+        entries[i].hash_key_lo = i % MANY;
+    }
+    ss_aggregate_plan plan, least;
+    ss_aggregate_fit(entries, 0, 2 * MANY, SS_AGGREGATE_SIZE_MAX, SIZE_MAX, &large, &least);
+    ss_aggregate_scratch small = scratch_in(&t);
+    small.bits = SMALL_BITS;
+    ss_aggregate_fit(entries, 0, 2 * MANY, SS_AGGREGATE_SIZE_MAX, SIZE_MAX, &small, &plan);
+    CHECK_EQUAL(plan.count, 2 * MANY);
+    CHECK(plan.size > least.size);
+    plan.out = malloc(plan.size);
+    ss_aggregate_write(entries, &plan, 1, &small);
+    ss_aggregate_record *records;
+    CHECK_EQUAL(decode(plan.out, plan.size, &records), 2 * MANY);
+    for (size_t i = 0; records != NULL && i < 2 * MANY; i++) {
+        CHECK_EQUAL(records[i].key_size, entries[i].key_size);
+        CHECK_BYTES(plan.out + records[i].key_offset, entries[i].key, (size_t)entries[i].key_size);
+        CHECK_EQUAL(records[i].hash_key.hi, i % 3);
+        CHECK_EQUAL(records[i].hash_key.lo, i % MANY);
+    }
+    free(records);
+    free(plan.out);
+}
+
+/* One record goes by itself, whatever the limits are. */
+static void test_none_at_a_time_is_one_at_a_time(void)
+{
+    static tables t;
+    const ss_entry entries[] = {entry_of("k", "one"), entry_of("k", "two")};
+    for (size_t begin = 0; begin < 2; begin++) {
+        ss_aggregate_scratch scratch = scratch_in(&t);
+        ss_aggregate_plan plan;
+        ss_aggregate_fit(entries, begin, 2, SS_AGGREGATE_SIZE_MAX, 0, &scratch, &plan);
+        CHECK_EQUAL(plan.begin, begin);
+        CHECK_EQUAL(plan.count, 1);
+    }
+}
+
 /* Tables are at most half full: of what goes into one aggregate, or of what there is. */
 static void test_tables_have_room(void)
 {
@@ -226,6 +276,36 @@ static long decode_message(const uint8_t *message, size_t message_size)
     free(records);
     free(whole);
     return count;
+}
+
+/* Decoding looks at the bytes a second time: where they are not those that the shape was found in, it stays within the
+ * room that the shape asked for, and says that this is no aggregate. */
+static void test_the_shape_of_other_bytes(void)
+{
+    static const uint8_t opened[] = {0x0a, 1, 'k', 0x12, 1, '7', 0x1a, 6, 0x08, 0, 0x10, 0, 0x1a, 0};
+    static const uint8_t changed[][sizeof opened] = {
+        {0x0a, 1, 'k', 0x0a, 1, 'l', 0x1a, 6, 0x08, 1, 0x10, 0, 0x1a, 0},  /* a key more, used */
+        {0x12, 1, '7', 0x12, 1, '8', 0x0a, 1, 'k', 0x0a, 0, 0x0a, 1, 'k'}, /* tables alone */
+        {0x0a, 1, 'k', 0x12, 1, '7', 0x12, 6, 0x08, 0, 0x10, 0, 0x1a, 0},  /* a hash key in the record's place */
+        {0x0a, 1, 'k', 0x12, 1, '7', 0x1a, 7, 0x08, 0, 0x10, 0, 0x1a, 0},  /* it goes on past the end */
+        {0x0a, 1, 'k', 0x12, 1, '7', 0x1a, 6, 0x08, 0, 0x10, 1, 0x1a, 0},  /* no such hash key */
+    };
+    ss_aggregate_shape shape;
+    size_t size;
+    uint8_t *whole = around(opened, sizeof opened, &size);
+    CHECK_EQUAL(ss_aggregate_open(whole, size, &shape), SS_OK);
+    for (size_t i = 0; i <= sizeof changed / sizeof *changed; i++) {
+        ss_aggregate_slice *keys = malloc(sizeof *keys), *hash_keys = malloc(sizeof *keys);
+        ss_aggregate_record *records = malloc(sizeof *records);
+        ss_status status = ss_aggregate_decode(whole, size, &shape, keys, hash_keys, records);
+        CHECK_EQUAL(status, i == 0 ? SS_OK : SS_NOT_FOUND);
+        if (i < sizeof changed / sizeof *changed)
+            memcpy(whole + 4, changed[i], sizeof opened);
+        free(keys);
+        free(hash_keys);
+        free(records);
+    }
+    free(whole);
 }
 
 #define MESSAGE(...) decode_message((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
@@ -344,7 +424,10 @@ int main(void)
     test_random_aggregates_come_back();
     test_the_limits_are_kept();
     test_several_are_written_as_each_by_itself();
+    test_small_tables_cost_bytes_only();
+    test_none_at_a_time_is_one_at_a_time();
     test_tables_have_room();
+    test_the_shape_of_other_bytes();
     test_messages_with_a_right_digest();
     test_hash_keys_at_their_limit();
     test_what_is_no_aggregate();

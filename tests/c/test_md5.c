@@ -140,6 +140,12 @@ static void test_empty_input_may_be_null(void)
     CHECK_BYTES(digests[2], empty, 16);
 }
 
+static void test_a_path_that_is_none_does_not_run(void)
+{
+    CHECK(ss_md5_path_runs(SS_MD5_LANES4));
+    CHECK(!ss_md5_path_runs(SS_MD5_PATHS));
+}
+
 int main(void)
 {
     test_rfc1321_vectors();
@@ -147,5 +153,6 @@ int main(void)
     test_many_equals_one_by_one();
     test_long_inputs_side_by_side();
     test_empty_input_may_be_null();
+    test_a_path_that_is_none_does_not_run();
     return check_report();
 }

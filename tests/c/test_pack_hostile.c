@@ -263,6 +263,25 @@ static void check_decoder(void)
     CHECK_EQUAL(ss_lz4_expand(good, sizeof good, out, 30), SS_CORRUPT);
 }
 
+/* What repeats from further back than an offset can say is written anew. */
+static void check_far_repeats(void)
+{
+    enum { RUN = 64, FAR = 66000, SIZE = FAR + 64 * RUN, ROOM = SIZE + SIZE / 100 };
+    uint8_t *raw = malloc(SIZE), *made = malloc(ROOM), *back = malloc(SIZE);
+    uint64_t seed = 7;
+    for (size_t n = 0; n < SIZE; n++) {
+        seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+        raw[n] = n < FAR ? (uint8_t)(seed >> 56) : raw[(n - FAR) % RUN];
+    }
+    size_t squeezed = ss_lz4_compress(raw, SIZE, made, ROOM);
+    CHECK(squeezed > FAR && squeezed < SIZE); /* the later runs repeat what is near */
+    CHECK_EQUAL(ss_lz4_expand(made, squeezed, back, SIZE), SS_OK);
+    CHECK_BYTES(back, raw, SIZE);
+    free(raw);
+    free(made);
+    free(back);
+}
+
 /* The packed segment where recovery must end: what came after it is gone, with hints and without. */
 static void check_recovery_at_its_end(void)
 {
@@ -310,6 +329,7 @@ int main(void)
     check_lies();
     check_expanding();
     check_decoder();
+    check_far_repeats();
     check_recovery_at_its_end();
     remove_root();
     return check_report();

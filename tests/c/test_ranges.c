@@ -133,6 +133,8 @@ static void check_refused(size_t count)
 static void test_only_an_exact_tiling_is_accepted(void)
 {
     check_refused(0);
+    check_refused((1 << 24) + 1); /* before one of them is looked at */
+    check_refused(SIZE_MAX);
     split_evenly(1);
     ends[0].lo--; /* the space's last key is missing */
     check_refused(1);

@@ -344,6 +344,27 @@ static void check_rewrite(void)
     CHECK_EQUAL(header.ordinal, 5);
 }
 
+/* In a packed block no frame has checks of its own: one that has is no frame of it. */
+static void check_packed(void)
+{
+    framed f;
+    ss_record_header header, packed;
+    make(&f, 5, 1, 6, 100);
+    CHECK_EQUAL(ss_record_read_header(f.bytes, 4096, &salt, &header), SS_OK);
+    ss_record_pack(f.bytes, 9);
+    CHECK_EQUAL(ss_record_read_packed(f.bytes, 4096, &packed), SS_OK);
+    CHECK_EQUAL(packed.ordinal, 9);
+    CHECK_EQUAL(packed.frame_size, header.frame_size);
+    CHECK_EQUAL(packed.data_size, header.data_size);
+    CHECK_EQUAL(ss_record_read_packed(f.bytes, 4104, &packed), SS_CORRUPT); /* of another place */
+    const size_t checks[] = {FRAME_CHECK, FRAME_CHECK + 3, FRAME_BODY_CHECK, FRAME_BODY_CHECK + 7};
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        f.bytes[checks[i]] = 1;
+        CHECK_EQUAL(ss_record_read_packed(f.bytes, 4096, &packed), SS_CORRUPT);
+        f.bytes[checks[i]] = 0;
+    }
+}
+
 int main(void)
 {
     ss_xxh3_key_init(&salt, SALT);
@@ -354,6 +375,7 @@ int main(void)
         check_tears();
         check_damage();
         check_rewrite();
+        check_packed();
     }
     sealed = 0;
     check_limits();

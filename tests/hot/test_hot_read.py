@@ -89,6 +89,18 @@ def test_records_of_later_calls_show_their_own_bytes(fake, log):
     assert len({id(record.view.obj) for record in records}) == 1
 
 
+def test_encrypted_records_of_later_calls_show_their_own_seals(fake, log):
+    """Those of a second call were once looked for among the first frames; plain ones have none, wherever they stand."""
+    fake.put(log, *[(b"%032d" % i, "k") for i in range(3000)])
+    log.seal()
+    fake.put(log, *[(b"plain", "k") for _ in range(500)])
+    records, _, _, _, status, _, _, sealed = fake.read(log, limit=5000, buffer_size=300_000)
+    assert (status, sealed, len(records), log.calls(READ)) == (OK, True, 3500, 2)
+    for i, record in enumerate(records[:3000]):
+        assert fake.hot.sealed_parts(record, 1)[1] == (b"%032d" % i)[4:16]
+    assert {record.seal_offset for record in records[3000:]} == {0}
+
+
 @pytest.mark.parametrize("buffer_size", [1, 100, HEADER + 4000 - 8])
 def test_a_record_longer_than_the_buffer_is_read(fake, log, buffer_size):
     """The chunk grows to the one frame that does not fit."""
