@@ -59,10 +59,13 @@ class History:
         self.polls.setdefault((consumer, shard), []).append(Found(number, (producer, n)))
 
 
-def check(history: History, shards: Mapping[str, Sequence[Found]], *, kept_whole: bool = True) -> list[str]:
+def check(
+    history: History, shards: Mapping[str, Sequence[Found]], *, kept_whole: bool = True, by_key: bool = False
+) -> list[str]:
     """What is wrong, each as a sentence; `shards` is what each holds at the end, in its order.
 
-    Without `kept_whole` old records may have been trimmed: what is below a shard's first one is not missed.
+    Without `kept_whole` old records may have been trimmed: what is below a shard's first one is not missed. `by_key`:
+    each producer puts under one key, one record after another, so that its numbers rise through all splits and merges.
     O(n log n) in operations and sightings.
     """
     wrong: list[str] = []
@@ -71,6 +74,7 @@ def check(history: History, shards: Mapping[str, Sequence[Found]], *, kept_whole
     wrong += _uniqueness(history, shards)
     wrong += _acknowledged(history, shards, kept_whole)
     wrong += _real_time(history)
+    wrong += _key_order(shards) if by_key else ()
     for (consumer, shard), seen in history.polls.items():
         wrong += _poll(consumer, shard, seen, shards.get(shard, ()), kept_whole)
     return wrong
@@ -132,6 +136,14 @@ def _real_time(history: History) -> Iterable[str]:
             newest[put.shard] = max(put.number or 0, newest.get(put.shard, 0))
         elif (put.number or 0) <= newest.get(put.shard, -1):
             yield f"{put.shard}: {name} at {put.number} was put after {newest[put.shard]} was acknowledged"
+
+
+def _key_order(shards: Mapping[str, Sequence[Found]]) -> Iterable[str]:
+    """Of two records of a producer the later one has the greater number, whichever shards they stand in."""
+    standing = sorted((found.name, found.number, shard) for shard, held in shards.items() for found in held)
+    for (name, number, shard), (after, number_after, shard_after) in itertools.pairwise(standing):
+        if name[0] == after[0] and number_after <= number:
+            yield f"{after} at {number_after} in {shard_after} was put after {name} at {number} in {shard}"
 
 
 def _poll(consumer: object, shard: str, seen: Sequence[Found], held: Sequence[Found], whole: bool) -> Iterable[str]:

@@ -106,6 +106,22 @@ def test_what_is_wrong_is_found(spoil, told):
     assert any(told in sentence for sentence in wrong), wrong
 
 
+def test_a_key_keeps_its_order_over_shards():
+    """Of each producer the numbers rise, also where it went on in another shard."""
+    history, shards = good(writers=1)
+    held = shards[SHARD]
+    child = [Found(found.number + 1000, found.name) for found in held[25:]]
+    for found in child:
+        history.puts[found.name].shard = "child"
+        if history.puts[found.name].number is not None:
+            history.puts[found.name].number = found.number
+    history.polls.clear()
+    halves = {SHARD: held[:25], "child": child}
+    assert check(history, halves, by_key=True) == []
+    child[0] = Found(held[24].number, child[0].name)
+    assert any("was put after (0, 24)" in sentence for sentence in check(history, halves, by_key=True))
+
+
 def test_what_was_trimmed_is_not_missed():
     """Below the first record that is left nothing is missed, above it everything is."""
     history, shards = good()

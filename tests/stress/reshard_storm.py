@@ -2,7 +2,8 @@
 
 Every key counts its records from 0. Four writers put them and may meet no error; three followers (one plain, one
 merged, one that goes on from a saved position all the time) and a last read must see each key count without a gap or a
-repeat. Ends with status 0 and a line of figures, or with a line that says what was broken.
+repeat; and all that they noted is held to a history (history.py). Ends with status 0 and a line of figures, or with a
+line that says what was broken.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import random
 import signal
 import struct
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,11 +25,22 @@ import proof
 import streamstore
 from streamstore import errors
 
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import history
+from notes import Notes, told
+
 WRITERS = 4
 KEYS = 24
 OPEN_MAX = 12
 ITEM = struct.Struct("<III")  # writer, key, how many this key had before
 FOLLOWERS = ("plain", "merged", "saved")
+
+
+def name_of(record: Any) -> history.Name:
+    """A record as the history knows it: a writer's key is a producer of its own."""
+    writer, key, n = ITEM.unpack(record.data)
+    return writer * KEYS + key, n
 
 
 class Tally:
@@ -57,20 +70,23 @@ class Tally:
 def write_on(root: Path, writer: int, seed: int) -> None:
     """Put until the stop file is there: single records and batches over all shards. No call may fail."""
     chance = random.Random(seed)
-    tally = Tally("a writer")
+    tally, notes = Tally("a writer"), Notes(root / f"notes-writer-{writer}")
     with streamstore.open(root / "store", create=False) as store:
         stream = store.stream("s")
         while not (root / "stop").exists():
-            entries = []
+            entries, names = [], []
             for _ in range(chance.choice((1, 1, 5, 60))):
                 key = chance.randrange(KEYS)
                 n = tally.seen.get((writer, key), 0)
                 tally.seen[writer, key] = n + 1
+                names.append((writer * KEYS + key, n))
                 entries.append((ITEM.pack(writer, key, n), f"{writer}-{key}"))
+            notes.begun(names)
             if len(entries) == 1:
-                stream.put_record(*entries[0])
-            elif len(stream.put_records(entries)) != len(entries):
-                raise proof.Failure("a batch has another number of results")
+                results: Any = [stream.put_record(*entries[0])]
+            else:
+                results = stream.put_records(entries)
+            notes.acked(names, results)
             time.sleep(0.004)
     tally.dump(root / f"writer-{writer}")
 
@@ -95,16 +111,21 @@ def _in_pieces(stream: Any, root: Path, chance: random.Random) -> Iterator[list[
 
 def follow_on(root: Path, how: str, seed: int) -> None:
     """See every record once, until nobody writes any more."""
-    tally = Tally(how)
+    tally, notes = Tally(how), Notes(root / f"notes-follower-{how}")
+
+    def take(batch: Any) -> None:
+        notes.saw(how, ((name_of(record), record) for record in batch))
+        tally.take(batch)
+
     with streamstore.open(root / "store", create=False) as store:
         stream = store.stream("s")
         if how == "saved":
             for batch in _in_pieces(stream, root, random.Random(seed)):
-                tally.take(batch)
+                take(batch)
         else:
             with stream.read(follow=True, merge=how == "merged", timeout=6) as reader:
                 for batch in reader.batches():
-                    tally.take(batch)
+                    take(batch)
     tally.dump(root / f"follower-{how}")
 
 
@@ -162,6 +183,7 @@ def check(root: Path) -> tuple[int, int]:
             raise proof.Failure(f"the {how} follower saw {seen} records, not {sum(count for *_, count in put)} as put")
     with streamstore.open(root / "store") as store:
         stream = store.stream("s")
+        check_history(root, stream)
         for merge in (False, True):
             tally = Tally("a last read")
             tally.take(stream.read(merge=merge))
@@ -176,6 +198,16 @@ def check(root: Path) -> tuple[int, int]:
         if stream.check().pending is not None:
             raise proof.Failure("a step stands that nobody finished")
         return sum(count for *_, count in put), len(stream.shards())
+
+
+def check_history(root: Path, stream: Any) -> None:
+    """Hold the shards to all that writers and followers noted. Raises Failure."""
+    shards = {
+        shard.id: [history.Found(int(record.sequence_number), name_of(record)) for record in proof.read_shard(shard)]
+        for shard in stream.shards()
+    }
+    if wrong := history.check(told(root.glob("notes-*")), shards, by_key=True):
+        raise proof.Failure(f"{len(wrong)} things are wrong in the history, the first: {wrong[0]}")
 
 
 def main() -> None:
