@@ -193,16 +193,12 @@ ss_status ss_file_sync_directory(int fd)
     return error ? ss_status_with_errno(SS_IO, error) : SS_OK;
 }
 
-ss_status ss_file_next_data(int fd, uint64_t offset, uint64_t size, uint64_t *out)
+uint64_t ss_file_next_data(int fd, uint64_t offset, uint64_t size)
 {
     off_t found = lseek(fd, (off_t)offset, SEEK_DATA);
     if (found >= 0)
-        *out = (uint64_t)found < offset ? offset : (uint64_t)found;
-    else if (errno == ENXIO)
-        *out = size;
-    else
-        *out = offset; /* no hole support: all of it may be data */
-    return SS_OK;
+        return (uint64_t)found < offset ? offset : (uint64_t)found;
+    return errno == ENXIO ? size : offset; /* without hole support all of it may be data */
 }
 
 /* XFS with reflink may have to copy a shared block on a store, and so run out of space under a map. */

@@ -34,7 +34,7 @@ ss_status ss_file_sync(int fd); /* fdatasync */
 void ss_file_forget_cached(int fd);
 ss_status ss_file_sync_directory(int fd); /* fsync: makes names durable */
 /* First offset at or after `offset` that may hold data; `size` where only holes follow. */
-ss_status ss_file_next_data(int fd, uint64_t offset, uint64_t size, uint64_t *out);
+uint64_t ss_file_next_data(int fd, uint64_t offset, uint64_t size);
 
 /* Whether stores through a shared map are safe here: a write to an allocated block can never fail for want of space. */
 ss_status ss_file_mmap_safe(int fd, int *safe);

@@ -32,7 +32,7 @@ ss_status ss_log_epoch_at(ss_log *log, uint64_t position, uint64_t *epoch)
                 break;
             if (segment->facts.base >= position)
                 end = UINT64_MAX;
-            else if (end >= position || end == UINT64_MAX)
+            else if (end >= position) /* also the last one, which ends at UINT64_MAX */
                 status = epoch_in_segment(log, segment, position, &found);
             else
                 found = segment->facts.epoch;

@@ -1,6 +1,7 @@
 /* The sparse index of a segment: a mark per 64 KiB stride, built by walking frame headers as far as it is asked for,
  * and kept in a checksummed trailer behind the frames of a sealed segment. Always a hint: what does not hold is
  * built anew from the frames. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "file.h"
@@ -116,7 +117,8 @@ ss_status ss_log_index_extend(ss_log *log, ss_segment *segment, uint64_t needed,
         ss_record_header header;
         if (!window && !(window = malloc(WALK_WINDOW)))
             return SS_NO_MEMORY;
-        if (at < window_at || at + FRAME_BODY > window_at + window_size) {
+        assert(at >= window_at); /* the walk goes forward */
+        if (at + FRAME_BODY > window_at + window_size) {
             window_at = at;
             window_size = end - at < WALK_WINDOW ? end - at : WALK_WINDOW;
             if ((status = ss_segment_copy(segment, at, window, (size_t)window_size)) != SS_OK)

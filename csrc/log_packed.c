@@ -1,5 +1,7 @@
 /* Blocks of packed segments as a log's calls use them: a few that were expanded lately are kept for the whole store, so
  * that gets and small reads close to one another do not expand the same block again. */
+#include <assert.h>
+
 #include "log.h"
 
 enum { KEEP_SIZE_MAX = 1 << 20 };
@@ -51,7 +53,8 @@ ss_status ss_log_packed_header(ss_log *log, const ss_segment *segment, uint64_t 
 {
     ss_packed_block block;
     const uint8_t *frame;
-    if (position < segment->facts.base || position >= segment->facts.packed_end)
+    assert(position >= segment->facts.base); /* as the table found it */
+    if (position >= segment->facts.packed_end)
         return SS_CORRUPT;
     ss_status status = ss_log_packed_take(log, segment, ss_packed_index_find(segment->blocks, position), &block);
     if (status != SS_OK)

@@ -1,5 +1,7 @@
 /* Reading: copy a window out of a segment, verify it there, describe the records. Nothing that another process may
  * change under us is believed: every length is checked in the private copy. */
+#include <assert.h>
+
 #include "log_reading.h"
 #include "scan.h"
 
@@ -92,8 +94,9 @@ static ss_status read_segment(ss_log_reading *r, ss_segment *segment, uint64_t e
             return status;
         if (*position == before) {
             if (result->size_needed > left)
-                return SS_CORRUPT; /* a frame that runs past the published end was never published so */
-            if (result->size_needed > room || result->size_needed <= take)
+                return SS_CORRUPT;              /* a frame that runs past the published end was never published so */
+            assert(result->size_needed > take); /* else a frame was taken, or told as damage */
+            if (result->size_needed > room)
                 return SS_SMALL;
             window = (size_t)result->size_needed;
         } else if (result->size_needed > window / WINDOW_FRAMES) {

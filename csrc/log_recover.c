@@ -45,7 +45,7 @@ static void enter(ss_recovery_walk *r)
     uint64_t start = find_start(r);
     uint64_t hint_frame, hint = ss_control_watermark_load(entry, &hint_frame);
     int clean = atomic_load(&entry->carried) == SS_CARRIED_CLEAN && r->report.verdict == 'A' && hint == r->end &&
-                !r->later_files && r->active + 1 == r->count && !(active && active->facts.packed);
+                !r->later_files && r->active + 1 == r->count && !active->facts.packed;
     atomic_store(&entry->tail, r->end);
     atomic_store(&entry->reserve_end, r->end);
     /* What was trimmed has nothing to lose, and its files may be gone: it is neither synced nor copied. */
@@ -68,8 +68,8 @@ static void enter(ss_recovery_walk *r)
     atomic_store(&entry->next_ordinal, r->next_ordinal);
     atomic_store(&entry->segment_ordinal, active ? active->facts.ordinal : 0);
     atomic_store(&entry->epoch_current, 0);
-    atomic_store(&entry->in_place, (uint32_t)(clean && active));
-    r->report.in_place = clean && active;
+    atomic_store(&entry->in_place, (uint32_t)clean);
+    r->report.in_place = clean;
     r->report.end = r->end;
     r->report.durable_known = r->known;
 }

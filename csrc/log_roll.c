@@ -193,7 +193,8 @@ static ss_status commit(ss_log *log, ss_segment *segment, uint64_t base, uint64_
     if (base < tail) {
         if ((status = copy_frames(log, segment, base, tail, &first_ordinal)) != SS_OK)
             return status;
-        segment->facts.base_ordinal = first_ordinal ? first_ordinal - 1 : segment->facts.base_ordinal;
+        assert(first_ordinal > 0); /* of a frame that was copied: there was one */
+        segment->facts.base_ordinal = first_ordinal - 1;
         segment->indexed_ordinal = segment->facts.base_ordinal;
     }
     if ((status = write_header(log, segment)) != SS_OK)

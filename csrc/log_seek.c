@@ -1,5 +1,7 @@
 /* Finding a frame by position, time or ordinal: the segment by its header's facts, then the sparse
  * index, then a short walk over frame headers. */
+#include <assert.h>
+
 #include "log.h"
 #include "record.h"
 
@@ -101,7 +103,8 @@ static ss_status seek_in_segment(ss_log *log, ss_segment *segment, uint64_t end,
         return seek_in_packed(log, segment, end, key, value, out);
     pthread_mutex_lock(&log->index_mutex);
     /* A position needs the index only up to itself. */
-    uint64_t needed = key == BY_POSITION && value < end ? value : end;
+    assert(key != BY_POSITION || value < end);
+    uint64_t needed = key == BY_POSITION ? value : end;
     ss_status status = ss_log_index_extend(log, segment, needed, end);
     uint64_t at = segment->facts.base;
     size_t low = 0, high = segment->mark_count;

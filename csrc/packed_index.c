@@ -1,5 +1,6 @@
 /* The index of a packed segment: which block holds which positions, and where epochs begin. Its check holds it; where
  * it does not, the blocks themselves say where they are. */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "file.h"
@@ -150,7 +151,7 @@ static ss_status next_block(const ss_segment *segment, int fd, uint64_t blocks_e
     size_t got = 0;
     ss_status status = window ? SS_NOT_FOUND : SS_NO_MEMORY;
     for (uint64_t at = *offset; status == SS_NOT_FOUND && at + BLOCK_STORED <= blocks_end && *patience; at += 8) {
-        if (at < begin || at + BLOCK_STORED > begin + got) {
+        if (at + BLOCK_STORED > begin + got) {
             ss_status read = ss_file_read(fd, window, WINDOW, begin = at, &got);
             status = read == SS_OK ? SS_NOT_FOUND : read;
             if (read != SS_OK || got < BLOCK_STORED)
@@ -267,5 +268,6 @@ size_t ss_packed_index_find(const ss_packed_index *index, uint64_t position)
         else
             high = middle;
     }
-    return low ? low - 1 : 0;
+    assert(low > 0); /* the first begins where the segment does, and nobody asks below */
+    return low - 1;
 }

@@ -169,7 +169,7 @@ static void judge(ss_recovery_walk *r, int verdict)
  * what was durable. */
 static void cut_batch(ss_recovery_walk *r)
 {
-    if (!r->in_batch || r->whole.end == 0 || r->whole.end < r->known || r->whole.end > r->end)
+    if (!r->in_batch || r->whole.end < r->known || r->whole.end > r->end)
         return;
     judge(r, 'B');
     r->report.torn_bytes += r->end - r->whole.end;

@@ -1,6 +1,7 @@
 /* Frame by frame through one file. */
 #include "scan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "file.h"
@@ -185,8 +186,7 @@ ss_status ss_scan_resync(ss_scan *scan, uint64_t from, uint64_t limit, uint64_t 
             step += 8;
         at += step;
         if (step + FRAME_BODY > available || at >= limit) {
-            if (step == 0)
-                return SS_NOT_FOUND;
+            assert(step > 0); /* a header's worth was there, below the limit */
             continue;
         }
         ss_record_header header;
@@ -223,15 +223,13 @@ ss_status ss_scan_zero(ss_scan *scan, uint64_t from, uint64_t to, int *zero)
     if (end > scan->file_size)
         end = scan->file_size;
     while (offset < end) {
-        uint64_t data;
-        ss_status status = ss_file_next_data(scan->fd, offset, end, &data);
-        if (status != SS_OK)
-            return status;
+        uint64_t data = ss_file_next_data(scan->fd, offset, end);
         if (data >= end)
             break;
         size_t size = end - data < SCAN_WINDOW ? (size_t)(end - data) : (size_t)SCAN_WINDOW, available;
         const uint8_t *bytes;
-        if ((status = window_at(scan, data, size, &bytes, &available)) != SS_OK)
+        ss_status status = window_at(scan, data, size, &bytes, &available);
+        if (status != SS_OK)
             return status;
         size_t take = size < available ? size : available;
         if (zero_prefix(bytes, take) < take) {

@@ -159,7 +159,7 @@ static ss_status nothing_behind(int fd, int *nothing)
     size_t got = 1;
     *nothing = 0;
     ss_status status = ss_file_size(fd, &size, NULL);
-    while (status == SS_OK && got && (status = ss_file_next_data(fd, at, size, &at)) == SS_OK && at < size &&
+    while (status == SS_OK && got && (at = ss_file_next_data(fd, at, size)) < size &&
            (status = ss_file_read(fd, bytes, sizeof bytes, at, &got)) == SS_OK) {
         if (!all_zero(bytes, got))
             return SS_OK;
@@ -230,7 +230,7 @@ ss_segment *ss_segment_new(const ss_segment_facts *facts)
 void ss_segment_unmap(ss_segment *segment)
 {
     ss_file_unmap(segment->map, (size_t)segment->facts.map_size);
-    if (segment->open_files && segment->fd >= 0)
+    if (segment->open_files) /* set while the descriptor is open */
         atomic_fetch_sub(segment->open_files, 1);
     segment->open_files = NULL;
     ss_file_close(segment->fd);
