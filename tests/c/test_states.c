@@ -256,7 +256,7 @@ static const struct {
     {"roll", call_roll, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
     {"trim", call_trim, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
     {"terms", call_terms, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
-    {"limit", call_limit, SS_STALE, SS_STALE, SS_POISONED, SS_OK},
+    {"limit", call_limit, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
     {"retire", call_retire, SS_STALE, SS_STALE, SS_POISONED, FREE},
     {"pack begin", call_pack_begin, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
     {"pack clean", call_pack_clean, SS_STALE, SS_STALE, SS_POISONED, SS_READ_ONLY},
