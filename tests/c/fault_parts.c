@@ -1,5 +1,6 @@
 /* Calls that fail under the parts of the core by themselves: walking a file, finding blocks without their index,
- * adopting a header, locks, the reserve. Every answer is right or says what failed, and the next is as if nothing had. */
+ * adopting a header, locks, the reserve. Every answer is right or says what failed, and the next is as if nothing
+ * had. */
 #define _GNU_SOURCE
 #include "calls_fail.h"
 

@@ -1,5 +1,5 @@
 /* Files that go, or become others, under a handle that knows them; names in a log's directory that are none of ours;
- * what a packer that died left: what is missing is told as damage, what is left is read, and nothing else is removed. */
+ * what a packer left that died: what is missing is told as damage, what is left is read, and nothing else goes. */
 #define _GNU_SOURCE
 #include "log_pack.h"
 #include "packs.h"
