@@ -137,6 +137,16 @@ def test_after_a_reboot_nothing_is_in_flight_and_delays_stand(state):
     assert state.candidates(10) == [72]
 
 
+def test_after_a_reboot_with_a_clock_of_long_ago_no_delay_is_longer_than_the_longest(state):
+    """A machine without a clock of its own comes up years ago and is told the time later, which moves no deadline."""
+    state.fold(events.other("attach", 2, "boot-2", NOW, 1_000_000 * SECOND))
+    state.fold(events.other("pass", 0, Cursor(80, 2, 72, 5), [(72, NOW + 100 * SECOND, 0)]))
+    state.fold(events.other("attach", 3, "boot-3", 10, 990_000 * SECOND))
+    assert state.next_deadline_us() == 10 + 10_100 * SECOND
+    state.fold(events.other("attach", 4, "boot-4", 20, 5 * SECOND))
+    assert state.next_deadline_us() == 20 + 43_200 * SECOND
+
+
 def test_deliveries_of_two_lives_of_a_store_are_numbered_apart(state):
     """What a power cut took was numbered too; a delivery log of before numbers went apart is read as it was."""
     receive(state, [64])

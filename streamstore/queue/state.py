@@ -24,6 +24,8 @@ from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
 
+from streamstore import limits
+
 IN_FLIGHT, WAITING = 0, 1
 POSITION_MASK = (1 << 64) - 1
 _HEAP_SLACK = 64
@@ -359,8 +361,10 @@ class Deliveries:
         offset_us = wall_us - boot_us
         if boot != self.boot:
             shift_us = self.wall_offset_us - offset_us if self.boot else 0
+            # A machine may come up with a clock that is years behind, and set it later: no delay is longer than this.
+            latest_us = boot_us + limits.QUEUE_VISIBILITY_MAX_S * limits.MICROSECONDS
             for name, old in self.live.items():
-                deadline_us = old.deadline_us + shift_us if old.status == WAITING else boot_us
+                deadline_us = min(old.deadline_us + shift_us, latest_us) if old.status == WAITING else boot_us
                 self.live[name] = old._replace(deadline_us=deadline_us, owner=0)
             for name, letter in self.dead.items():
                 self.dead[name] = letter._replace(deadline_us=boot_us)
