@@ -84,20 +84,31 @@ static ss_status reserve(ss_control *control, uint32_t count)
     return SS_OK;
 }
 
+/* Whether the log may go on in its last segment. A power cut leaves any mixture of a control file's states: one that
+ * says clean may be older than records that were lost behind it. Readers and consumers came past those, and only the
+ * header of a new segment tells them from where others stand there. So clean holds within its boot, and what recovery
+ * said no to stays so until something is published. */
+static uint32_t carried_now(const ss_control_entry *old, uint64_t durable, int same_boot)
+{
+    uint32_t carried = atomic_load(&old->carried);
+    if (atomic_load(&old->state) == SS_LOG_READY) {
+        uint64_t tail = atomic_load(&old->tail);
+        int clean = tail == durable && atomic_load(&old->reserve_end) == tail && atomic_load(&old->lock) == 0;
+        int goes_on = atomic_load(&old->epoch_current) || atomic_load(&old->in_place);
+        carried = !clean ? 0 : goes_on ? SS_CARRIED_CLEAN : SS_CARRIED_SETTLED;
+    }
+    return carried == SS_CARRIED_CLEAN && !same_boot ? SS_CARRIED_SETTLED : carried;
+}
+
 /* Copy what later openers must know of a log: how far it is durable, and whether that can be trusted. */
-static void carry_over(ss_control_entry *entry, const ss_control_entry *old, int poisoned)
+static void carry_over(ss_control_entry *entry, const ss_control_entry *old, int poisoned, int same_boot)
 {
     entry->stream_id = old->stream_id;
     entry->shard = old->shard;
     uint64_t frame, durable = ss_control_watermark_load(old, &frame);
     if (durable)
         ss_control_watermark_store(entry, durable, frame);
-    uint32_t carried = atomic_load(&old->carried);
-    if (atomic_load(&old->state) == SS_LOG_READY) {
-        uint64_t tail = atomic_load(&old->tail);
-        int clean = tail == durable && atomic_load(&old->reserve_end) == tail && atomic_load(&old->lock) == 0;
-        carried = clean ? SS_CARRIED_CLEAN : 0;
-    }
+    uint32_t carried = carried_now(old, durable, same_boot);
     if (poisoned || atomic_load(&old->sync_inflight) != 0)
         carried = SS_CARRIED_IN_DOUBT;
     atomic_store(&entry->carried, carried);
@@ -174,8 +185,7 @@ ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writa
     return SS_OK;
 }
 
-/* Which boot this is, as a number; 0 where the system does not say. */
-static uint64_t boot_number(void)
+uint64_t ss_control_boot(void)
 {
     uint8_t text[64];
     size_t size = 0;
@@ -191,7 +201,7 @@ static uint64_t boot_number(void)
  * boot id may be that of another machine with this disk (a copied virtual one): its boot clock must not lie behind. */
 static void set_anchors(ss_control_header *header, const ss_control_header *old)
 {
-    header->boot = boot_number();
+    header->boot = ss_control_boot();
     header->anchor_boot_us = ss_wait_boot_us();
     atomic_store(&header->anchor_wall_us, ss_wait_wall_us());
     if (old && header->boot && old->boot == header->boot && old->anchor_boot_us <= header->anchor_boot_us) {
@@ -299,6 +309,7 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
         goto drop_new;
     uint32_t kept = 0;
     int poisoned = hinted && atomic_load(&old.header->poison) != 0;
+    int same_boot = hinted && header->boot && old.header->boot == header->boot;
     for (uint32_t i = 0; i < old_entries; i++) {
         const ss_control_entry *entry = ss_control_entry_at(&old, i);
         uint32_t other;
@@ -309,7 +320,7 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
         if ((status = index_entries(&made, kept)) != SS_OK)
             goto drop_new;
         if (!find(&made, entry->stream_id, entry->shard, &other))
-            carry_over(ss_control_entry_at(&made, kept++), entry, poisoned);
+            carry_over(ss_control_entry_at(&made, kept++), entry, poisoned, same_boot);
     }
     atomic_store(&header->log_count, kept);
     if (!private_memory) {

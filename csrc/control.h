@@ -45,7 +45,8 @@ enum { SS_LOG_UNRECOVERED = 0, SS_LOG_READY = 1, SS_LOG_RETIRED = 2 };
 
 /* What an entry carries over from an earlier incarnation. */
 enum {
-    SS_CARRIED_CLEAN = 1, /* closed with all durable: the segment may go on in place if only zeros follow */
+    /* closed with all durable, in this boot: the segment may go on in place if only zeros follow */
+    SS_CARRIED_CLEAN = 1,
     /* a sync failed or died in flight: bytes above the watermark must be copied before they count */
     SS_CARRIED_IN_DOUBT = 2,
     SS_CARRIED_SETTLED = 4, /* all that earlier incarnations left is durable; not yet recovered for use */
@@ -133,6 +134,8 @@ ss_status ss_control_create(int directory, const uint8_t store_id[16], int priva
 /* Attach to the incarnation that stands. SS_FORMAT, SS_FOREIGN, SS_CORRUPT where it cannot be one of ours. */
 ss_status ss_control_attach(int directory, const uint8_t store_id[16], int writable, ss_control *out);
 void ss_control_close(ss_control *control);
+/* Which boot this is, as a number; 0 where the system does not say. */
+uint64_t ss_control_boot(void);
 /* Mark retired and wait until no append of the old incarnation is under way. */
 ss_status ss_control_retire(ss_control *control, const ss_lock_self *self);
 ss_control_entry *ss_control_entry_at(const ss_control *control, uint32_t index);

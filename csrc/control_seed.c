@@ -19,6 +19,7 @@ static ss_status write_header(int fd, const uint8_t store_id[16], uint64_t epoch
     header->entry_size = sizeof(ss_control_entry);
     memcpy(header->store_id, store_id, 16);
     header->hints_complete = 1;
+    header->boot = ss_control_boot(); /* what is clean is so within its boot */
     atomic_store(&header->epoch_counter, epoch_counter);
     atomic_store(&header->log_count, (uint32_t)count);
     atomic_store(&header->log_capacity, (uint32_t)count);
