@@ -14,6 +14,7 @@ import streamstore
 from streamstore import clock, errors
 from streamstore.consumer.state import Group, event
 
+CONTROL_BOOT = 144  # offset of the word that says which boot a control file is of
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -182,6 +183,38 @@ def test_what_came_in_the_place_of_lost_records_is_not_passed_over(lossy):
         with stream.consumer("billing") as consumer:
             assert consumer.lag().records == 2
             assert take(consumer, 3, timeout=0) == [b"d", b"e"]
+            consumer.commit()
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 1, timeout=0) == []
+
+
+def test_a_control_file_older_than_what_was_lost_does_not_say_where_to_go_on(tmp_path):
+    """As above, but of the control file too the power cut left what it was after the flush: all durable, and closed as
+    far as it knew. So the log went on in its segment, under a new epoch that no segment's header tells of, and the
+    consumer read from the middle of a record that it had never seen. After a power cut a new segment is begun.
+    """
+    segment = os.path.join("streams", "1", "0", "000000000001.seg")
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        stream = store.create_stream("clicks")
+        put(stream, b"a")
+        store.flush()
+        shutil.copytree(tmp_path / "s", tmp_path / "before")
+        put(stream, b"b", b"c")
+        with stream.consumer("billing") as consumer:
+            assert take(consumer, 3) == [b"a", b"b", b"c"]
+            consumer.commit()
+        left = cut(tmp_path / "s", tmp_path / "before", segment, "control")
+    with open(left / "control", "r+b") as control:
+        control.seek(CONTROL_BOOT)
+        control.write(b"of the boot that the power cut ended"[:8])
+    with streamstore.open(left, maintenance=False) as store:
+        assert store.stream("clicks").log(0).state().record_count == 1  # recovered, and closed again: it stays so
+    with streamstore.open(left, maintenance=False) as store:
+        stream = store.stream("clicks")
+        put(stream, b"longer than what was lost", b"e")
+        with stream.consumer("billing") as consumer:
+            assert consumer.lag().records == 2
+            assert take(consumer, 3, timeout=0) == [b"longer than what was lost", b"e"]
             consumer.commit()
         with stream.consumer("billing") as consumer:
             assert take(consumer, 1, timeout=0) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import tarfile
 from pathlib import Path
 
@@ -151,21 +152,37 @@ def test_the_golden_store_opens_and_reads(golden_store):
                 ]
 
 
-@pytest.mark.parametrize("hints", [True, False])
+def in_this_boot(control):
+    """A control file as processes of this boot leave it that published in each of its logs."""
+    raw = bytearray(control)
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    struct.pack_into("<Q", raw, 144, v1.checksum(boot, int.from_bytes(v1.CONTROL_MAGIC, "little")))
+    for entry in range(v1.CONTROL_HEADER_SIZE, len(raw), v1.CONTROL_ENTRY_SIZE):
+        struct.pack_into("<I", raw, entry + 188, 1)
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("hints", ["of this boot", "of another", "none"])
 def test_a_clean_mark_lets_the_golden_store_go_on_in_place(golden_store, hints):
-    """With the control file of a clean close an append goes on in the segment; without it, in a new one."""
-    if not hints:
-        (golden_store / "control").unlink()
+    """With the control file of a clean close in this boot an append goes on in the segment. With one of another boot it
+    begins a new one, and copies nothing; with none it copies what nothing proves durable.
+    """
+    control = golden_store / "control"
+    if hints == "none":
+        control.unlink()
+    elif hints == "of this boot":
+        control.write_bytes(in_this_boot(control.read_bytes()))
+    in_place = hints == "of this boot"
     with Core(golden_store) as core:
         log = core.log(1, 0)
         before = log.state()
-        assert (log.recovery().in_place, log.recovery().copied_bytes) == ((1, 0) if hints else (0, 192))
+        assert (log.recovery().in_place, log.recovery().copied_bytes) == (in_place, 192 if hints == "none" else 0)
         log.append([v1.Frame(0, 0, 0, 0, data=b"more", key=b"k")])
         log.sync()
         assert [frame.data for frame in log.read()] == [b"golden 0 0", b"golden 0 1", b"golden 0 2", b"more"]
         assert log.state().epoch > cases.EPOCH
-        assert log.state().segment_ordinal == (1 if hints else 2)
-        assert log.state().tail == before.tail + (48 if hints else 0) + 56
+        assert log.state().segment_ordinal == (1 if in_place else 2)
+        assert log.state().tail == before.tail + (48 if in_place else 0) + 56
 
 
 # ---- What the core writes, the model reads byte for byte ----

@@ -422,7 +422,9 @@ class ControlEntry:
 
 
 def encode_control(store_id: bytes, entries: list[ControlEntry], incarnation: int, epoch_counter: int = 0) -> bytes:
-    """A control file as a clean close leaves it, with room for no more logs than it names."""
+    """A control file as a clean close in a boot that nobody knows leaves it, with room for no more logs than it
+    names.
+    """
     head = struct.pack(
         "<8sII16sQIIIIQQQ",
         CONTROL_MAGIC,
