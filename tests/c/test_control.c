@@ -117,6 +117,7 @@ static void check_carried(uint32_t state, uint64_t tail, uint64_t reserve_end, u
     atomic_store(&entry->lock, lock);
     atomic_store(&entry->sync_inflight, inflight);
     atomic_store(&entry->carried, carried_before);
+    atomic_store(&entry->epoch_current, 1);
     atomic_store(&entry->durability, SS_DURABILITY_PROCESS);
     ss_control_watermark_store(entry, durable, durable - 64);
     atomic_store(&old.header->poison, (uint32_t)poison);
@@ -158,6 +159,43 @@ static void check_carry_over(void)
     check_carried(fresh_log, 0, 0, 4096, 0, 0, doubt, 0, doubt);
     check_carried(fresh_log, 0, 0, 4096, 0, 0, 0, 0, 0);
     check_carried(fresh_log, 0, 0, 4096, 0, 0, clean, 28, doubt);
+}
+
+/* What an entry that is clean is carried over as, by what the process did and the boot that the file is of. */
+static void check_goes_on(uint32_t epoch_current, uint32_t in_place, uint64_t boot_of_file, uint32_t expected)
+{
+    fresh();
+    ss_control old = create(0);
+    ss_control_entry *entry = add(&old, 7, 3);
+    atomic_store(&entry->state, SS_LOG_READY);
+    atomic_store(&entry->tail, 4096);
+    atomic_store(&entry->reserve_end, 4096);
+    atomic_store(&entry->epoch_current, epoch_current);
+    atomic_store(&entry->in_place, in_place);
+    ss_control_watermark_store(entry, 4096, 4032);
+    old.header->boot = boot_of_file;
+    ss_control_close(&old);
+    for (int life = 0; life < 2; life++) { /* touched by nobody, the next incarnation says the same */
+        ss_control next = create(1);
+        CHECK_EQUAL(add(&next, 7, 3)->carried, expected);
+        CHECK_EQUAL(next.header->boot, ss_control_boot());
+        ss_control_close(&next);
+    }
+    done();
+}
+
+/* After a power cut the file may be older than what was lost behind its end: what it calls clean is durable, and goes
+ * on in a new segment, until that was begun. */
+static void check_boots(void)
+{
+    uint64_t here = ss_control_boot();
+    CHECK(here != 0);
+    check_goes_on(1, 0, here, SS_CARRIED_CLEAN);   /* published in a new segment, or in place */
+    check_goes_on(0, 1, here, SS_CARRIED_CLEAN);   /* looked at, and could have gone on */
+    check_goes_on(0, 0, here, SS_CARRIED_SETTLED); /* looked at, and could not */
+    check_goes_on(1, 0, here + 1, SS_CARRIED_SETTLED);
+    check_goes_on(0, 1, here + 1, SS_CARRIED_SETTLED);
+    check_goes_on(1, 0, 0, SS_CARRIED_SETTLED); /* of who knows which boot */
 }
 
 static void check_retired_and_unknown(void)
@@ -320,6 +358,7 @@ int main(void)
     check_create_and_attach();
     check_private();
     check_carry_over();
+    check_boots();
     check_retired_and_unknown();
     check_watermarks();
     check_growth();
