@@ -1,5 +1,7 @@
 """A thousand subscribers and a thousand long waits on one server, which goes on answering others: prints what it took.
 
+What others put meanwhile is held to a history (history.py) once the server has ended.
+
 python serve_many.py DIRECTORY --each 1000
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -17,6 +20,10 @@ import time
 from typing import Any
 
 import streamstore
+
+sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from history import Found, History, check
 
 PER_STREAM = 20
 MARK = b"bWFyaw=="  # in base64
@@ -138,10 +145,11 @@ class Crowd:
 
 
 class Server:
-    """`streamstore serve` and what it takes."""
+    """`streamstore serve`, what it takes, and what was put to it beside those who wait."""
 
     def __init__(self, directory: str) -> None:
         command = [sys.executable, "-m", "streamstore", "serve", directory, "--port", "0", "--durability", "process"]
+        self.history = History()
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
@@ -163,14 +171,25 @@ class Server:
         self.process.stdout.close()
 
 
-async def pings(client: Client, count: int) -> list[float]:
-    """How long a put and a read of another client take."""
+async def pings(client: Client, count: int, history: History) -> list[float]:
+    """How long a put of another client takes."""
     times = []
-    for _ in range(count):
+    for n in range(len(history.puts), len(history.puts) + count):
+        data = base64.b64encode(b"%d" % n).decode()
+        history.invoke(0, n, n + 1, time.monotonic_ns())
         began = time.perf_counter()
-        await client.ask("PutRecord", {"StreamName": "beside", "Data": "eA==", "PartitionKey": "k"})
+        put = await client.ask("PutRecord", {"StreamName": "beside", "Data": data, "PartitionKey": "k"})
         times.append(time.perf_counter() - began)
+        history.ok(0, n, put["ShardId"], int(put["SequenceNumber"]), time.monotonic_ns())
     return times
+
+
+def hold(directory: str, history: History) -> None:
+    """Hold what stands now against what was put."""
+    with streamstore.open(directory) as store:
+        found = [Found(int(record.sequence_number), (0, int(record.data))) for record in store.stream("beside").read()]
+    wrong = check(history, {SHARD: found}, by_key=True)
+    assert not wrong, wrong[:3]
 
 
 def shown(times: list[float]) -> str:
@@ -213,7 +232,7 @@ async def told(server: Server, crowd: Crowd, client: Client, names: list[str], w
     await asyncio.sleep(len(crowd.tasks) / 200)
     memory, threads, after = server.facts()
     idle = (after - before) / (time.monotonic() - began)
-    beside = await pings(client, 50)
+    beside = await pings(client, 50, server.history)
     began = time.monotonic()
     for name in names:
         entries = [{"Data": MARK.decode(), "PartitionKey": str(number)} for number in range(per_stream)]
@@ -263,7 +282,7 @@ async def everything(server: Server, each: int) -> None:
     client = Client(server.port)
     await client.ask("CreateStream", {"StreamName": "beside", "ShardCount": 1})
     print(
-        f"nobody waits: {server.facts()[1]} threads, {server.facts()[0]:.0f} MiB; puts {shown(await pings(client, 50))}"
+        f"nobody waits: {server.facts()[1]} threads, {server.facts()[0]:.0f} MiB; puts {shown(await pings(client, 50, server.history))}"
     )
     await client.close()
     await subscribers(server, each)
@@ -285,6 +304,7 @@ def main() -> None:
         server.process.kill()
         raise
     server.stop()
+    hold(options.directory, server.history)
     print("all were served")
 
 
