@@ -281,9 +281,8 @@ async def everything(server: Server, each: int) -> None:
     """All of it, against one server."""
     client = Client(server.port)
     await client.ask("CreateStream", {"StreamName": "beside", "ShardCount": 1})
-    print(
-        f"nobody waits: {server.facts()[1]} threads, {server.facts()[0]:.0f} MiB; puts {shown(await pings(client, 50, server.history))}"
-    )
+    times = await pings(client, 50, server.history)
+    print(f"nobody waits: {server.facts()[1]} threads, {server.facts()[0]:.0f} MiB; puts {shown(times)}")
     await client.close()
     await subscribers(server, each)
     await receivers(server, each)

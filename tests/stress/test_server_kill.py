@@ -78,7 +78,7 @@ def follow(history, places, url, acknowledged):
 
 @pytest.mark.parametrize("rounds", [pytest.param(2, id="short"), pytest.param(10, id="long", marks=STRESS)])
 def test_every_200_is_on_disk(tmp_path, rounds):
-    """Kills at random moments of one store's life, in `sync`: what was acknowledged, or only seen, is there for good."""
+    """Kills at random moments of one store's life: what was acknowledged, or only seen, is there for good."""
     dice, history, places = random.Random(1), History(), {}
     with streamstore.open(tmp_path / "d") as store:
         store.create_stream("s", SHARDS)
