@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamstore.errors import InvalidArgumentError, StorageError
@@ -34,7 +34,7 @@ def make_client(endpoint_url: str | None = None, region: str | None = None, **op
     An endpoint of one's own that no credentials were set up for gets made-up ones, which emulators take. What fails is
     tried again for about a minute.
     """
-    return _made(endpoint_url, region, _PATIENT, options)
+    return _maker(endpoint_url, region, options)(_PATIENT)
 
 
 def reach(endpoint_url: str | None, region: str | None, stream: str) -> Any:
@@ -43,9 +43,10 @@ def reach(endpoint_url: str | None, region: str | None, stream: str) -> Any:
     Raises StorageError where it cannot be connected to, or has no such stream. Any other answer, such as that the
     caller may not ask, says nothing about what else it may do.
     """
-    asking = _made(endpoint_url, region, _AT_ONCE, {})
+    make = _maker(endpoint_url, region, {})
     from botocore import exceptions
 
+    asking = make(_AT_ONCE)
     try:
         asking.describe_stream_summary(**naming(stream))
     except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
@@ -55,7 +56,7 @@ def reach(endpoint_url: str | None, region: str | None, stream: str) -> Any:
             raise StorageError(f"{asking.meta.endpoint_url} has no stream {stream!r}") from error
     finally:
         asking.close()
-    return make_client(endpoint_url, region)
+    return make(_PATIENT)
 
 
 def naming(stream: str) -> dict[str, str]:
@@ -63,7 +64,8 @@ def naming(stream: str) -> dict[str, str]:
     return {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
 
 
-def _made(endpoint_url: str | None, region: str | None, calling: dict[str, Any], options: dict[str, Any]) -> Any:
+def _maker(endpoint_url: str | None, region: str | None, options: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    """What makes clients that differ in how they call: credentials, whose search may take seconds, are found once."""
     try:
         import boto3
         from botocore.config import Config
@@ -73,10 +75,8 @@ def _made(endpoint_url: str | None, region: str | None, calling: dict[str, Any],
     if endpoint_url is not None and session.get_credentials() is None:
         key_id, secret = MADE_UP_KEYS
         options = {"aws_access_key_id": key_id, "aws_secret_access_key": secret, **options}
-    if region is None and session.region_name is None:
-        region = REGION_DEFAULT
-    config = Config(max_pool_connections=64, **calling)
-    return session.client("kinesis", endpoint_url=endpoint_url, region_name=region, config=config, **options)
+    options = {"endpoint_url": endpoint_url, "region_name": region or session.region_name or REGION_DEFAULT, **options}
+    return lambda calling: session.client("kinesis", config=Config(max_pool_connections=64, **calling), **options)
 
 
 class KinesisTarget(Target):
