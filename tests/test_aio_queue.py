@@ -119,3 +119,74 @@ def test_close_ends_a_wait(tmp_path):
                 await getting
 
     run(main())
+
+
+def test_a_queue_over_a_stream_is_made_opened_listed_and_deleted(tmp_path):
+    """As in a store that waits."""
+
+    async def main():
+        async with streamstore.aio.open(tmp_path / "s", durability="process") as store:
+            stream = await store.create_stream("clicks")
+            made = await store.create_queue("billing", "clicks", start="TRIM_HORIZON", visibility=7)
+            await stream.put_record(b"click", "k")
+            opened = await store.open_queue("billing")
+            assert (await opened.get()).body == b"click"
+            assert made.inner.settings.visibility_us == 7_000_000
+            assert await store.list_queues() == ["billing"]
+            await store.delete_queue("billing")
+            assert await store.list_queues() == []
+            with pytest.raises(errors.StreamNotFoundError):
+                await made.get()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("timeout", "error"),
+    [
+        (-1, errors.InvalidArgumentError),
+        (float("nan"), errors.InvalidArgumentError),
+        ("soon", errors.InvalidTypeError),
+        (True, errors.InvalidTypeError),
+    ],
+)
+def test_a_timeout_that_is_none_is_refused(tmp_path, timeout, error):
+    """As by the queue itself, by whatever waits."""
+
+    async def main():
+        async with streamstore.aio.open(tmp_path / "s", durability="process") as store:
+            queue = await store.queue("jobs")
+            for wait in (queue.get, lambda **given: queue.get_many(2, **given), queue.join):
+                with pytest.raises(error):
+                    await wait(timeout=timeout)
+
+    run(main())
+
+
+def test_a_closed_queue_says_so(tmp_path):
+    """Whatever is asked of it, of a message it gave, or of a store that is closed; what was in it is there."""
+
+    async def main():
+        async with streamstore.aio.open(tmp_path / "s", durability="process") as store:
+            with pytest.raises(errors.StreamNotFoundError):
+                await store.open_queue("none")
+            queue, other = await store.queue("jobs"), await store.queue("jobs")
+            await queue.put_many(["held", "kept"])
+            message = await other.get()
+            for wrong, refused in ((object(), errors.InvalidTypeError), (b"x" * (2 << 20), errors.RecordTooLargeError)):
+                with pytest.raises(refused):
+                    await queue.put(wrong)
+            await queue.close()
+            calls = [queue.get, lambda: queue.put(1), lambda: queue.put_many([1]), lambda: queue.get_many(2)]
+            calls += [lambda: queue.ack_many([message]), queue.join, queue.stats]
+            for call in calls:
+                with pytest.raises(errors.ClosedError):
+                    await call()
+        for call in (message.ack, message.nack, message.dead, lambda: message.extend(5)):
+            with pytest.raises(errors.ClosedError):
+                await call()
+        async with streamstore.aio.open(tmp_path / "s", durability="process") as store:
+            again = await (await store.queue("jobs")).get_many(5)
+            assert [(item.body, item.receive_count) for item in again] == [("held", 2), ("kept", 1)]
+
+    run(main())

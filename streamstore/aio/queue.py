@@ -14,6 +14,7 @@ from streamstore.aio.waiter import Ticket, waiter_of
 from streamstore.errors import ClosedError, StaleReceiptError
 from streamstore.native import PutResult, Record
 from streamstore.queue.message import Message as InnerMessage
+from streamstore.queue.queue import until
 
 
 class Message:
@@ -136,6 +137,7 @@ class Queue:
             return found
         if not block:
             raise std.Empty
+        until(timeout)  # asyncio would take a negative one for none at all
         try:
             return await asyncio.wait_for(self._wait(n, visibility), timeout)
         except asyncio.TimeoutError:
@@ -186,9 +188,9 @@ class Queue:
 
     async def join(self, timeout: float | None = None) -> bool:
         """Wait until all is acknowledged or dead, as Queue.join."""
-        until = None if timeout is None else clock.monotonic_us() + clock.timeout_us(timeout)
+        until_us = until(timeout)
         while not await call(self.inner.join, 0):
-            if until is not None and clock.monotonic_us() >= until:
+            if until_us is not None and clock.monotonic_us() >= until_us:
                 return False
             wanted, seconds = self.inner.engine.awaited()
             ticket = Ticket(wanted)

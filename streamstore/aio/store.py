@@ -52,6 +52,22 @@ class Store:
         """The queue of that name, made where it is not there, as Store.queue."""
         return Queue(await call(self.inner.queue, name, **options))
 
+    async def create_queue(self, name: str, stream: str, **options: Any) -> Queue:
+        """Make a queue over a stream that is there, as Store.create_queue."""
+        return Queue(await call(self.inner.create_queue, name, stream, **options))
+
+    async def open_queue(self, name: str, codec: Any = None) -> Queue:
+        """The queue of that name, which must be there. Raises StreamNotFoundError."""
+        return Queue(await call(self.inner.open_queue, name, codec))
+
+    async def list_queues(self) -> list[str]:
+        """The names of the queues, sorted."""
+        return await call(self.inner.list_queues)
+
+    async def delete_queue(self, name: str) -> None:
+        """Delete a queue, as Store.delete_queue does."""
+        await call(self.inner.delete_queue, name)
+
     async def flush(self) -> None:
         """Return when everything published before the call is durable."""
         await call(self.inner.flush)

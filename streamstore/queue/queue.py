@@ -144,7 +144,7 @@ class Queue:
 
     def _room_wait_us(self, block: bool, timeout: float | None) -> int:
         """How long a put waits for room; -1 for any time."""
-        until_us = _until(timeout)  # checked also where nothing is waited for
+        until_us = until(timeout)  # checked also where nothing is waited for
         if not block or self.settings.on_full != "block":
             return 0
         return -1 if until_us is None else max(0, until_us - clock.monotonic_us())
@@ -262,7 +262,7 @@ class Queue:
 
     def _wait_for(self, n: int, us: int, timeout: float | None) -> list[Any]:
         """Wait for the turn, then on the store, until something is received."""
-        until_us = _until(timeout)
+        until_us = until(timeout)
         if not self._turns.acquire(None if until_us is None else max(0.0, (until_us - clock.monotonic_us()) / 1e6)):
             raise std.Empty
         engine = self.engine
@@ -379,7 +379,7 @@ class Queue:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until every message that was put is acknowledged or dead; False where `timeout` seconds passed first."""
-        until_us = _until(timeout)
+        until_us = until(timeout)
         engine = self.engine
         while True:
             facts = self.stats()
@@ -425,7 +425,11 @@ class Queue:
             self.store.close()
 
 
-def _until(timeout: float | None) -> int | None:
+def until(timeout: float | None) -> int | None:
+    """When a wait of so many seconds from now ends, on the monotonic clock; None: never.
+
+    Raises InvalidArgumentError, InvalidTypeError.
+    """
     if timeout is None:
         return None
     try:
