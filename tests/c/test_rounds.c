@@ -77,7 +77,7 @@ static void test_rounds_are_counted(void)
         ss_log_live_get(your_log, &after);
         CHECK_EQUAL(after.sync_count, before.sync_count + round);
         CHECK_EQUAL(after.synced_puts, before.synced_puts + 2 * round);
-        CHECK(after.sync_max_us > 0 && after.sync_total_us >= after.sync_max_us);
+        CHECK(after.sync_total_us >= after.sync_max_us); /* which may be 0 where the files lie in memory */
         CHECK(after.sync_total_us <= after.sync_max_us * after.sync_count);
     }
     close_both();
