@@ -116,21 +116,19 @@ static void check_copy_in_doubt(void)
     CHECK_EQUAL(state.segment_ordinal, 2);
     close_store(store);
     CHECK_EQUAL(scratch_read(SECOND, copy, ROOM, 0), ROOM);
-    for (int covered = 0; covered < 2; covered++) {
+    for (uint64_t mark = SYNCED - 5; mark <= TOTAL; mark += 5) { /* below the copy, where it begins, inside, its end */
         put_image();
         scratch_write(SECOND, copy, ROOM, 0);
-        if (covered) {
-            ss_control_entry entry = {.stream_id = 1};
-            ss_control_watermark_store(&entry, past->positions[TOTAL], 0);
-            scratch_write("control", &entry.watermarks, sizeof entry.watermarks,
-                          SS_CONTROL_HEADER_SIZE + offsetof(ss_control_entry, watermarks));
-        }
+        ss_control_entry entry = {.stream_id = 1};
+        ss_control_watermark_store(&entry, past->positions[mark], 0);
+        scratch_write("control", &entry.watermarks, sizeof entry.watermarks,
+                      SS_CONTROL_HEADER_SIZE + offsetof(ss_control_entry, watermarks));
         store = open_store(0);
         ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
         ss_recovery report;
         CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
         ss_log_recovery_get(log, &report);
-        CHECK_EQUAL(report.copied_bytes, covered ? 0 : past->positions[TOTAL] - past->positions[SYNCED]);
+        CHECK_EQUAL(report.copied_bytes, mark < TOTAL ? past->positions[TOTAL] - past->positions[SYNCED] : 0);
         CHECK_EQUAL(state.durable, past->positions[TOTAL]);
         const expectation all = whole('A', TOTAL);
         CHECK_EQUAL(read_all(log, &all), TOTAL);
