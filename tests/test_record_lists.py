@@ -183,6 +183,8 @@ def test_hostile_blocks_give_a_time_or_an_error(block):
         b"\x82\xa1x\xdb\xff\xff\xff\xff\xa1t\x05",
         b"\x82\xa1x\xc6\xff\xff\xff\xff\xa1t\x05",
         b"\x82\xa1x\xc1\xa1t\x05",
+        b"\x81\xa1x\xd1\0",
+        b"\x82\xa1x\x92\x01",
         b"\xa1t",
         b"\x93\xa1t\x05\x05",
     ],
@@ -204,6 +206,31 @@ def test_times_of_arrival_are_the_records_own():
     block = attributes.encode(None, 1.5, {"arrival_us": 7})
     assert rising([record(0, 0, 3, block or b"")], "event", 0) == [1_500_000]
     assert rising([record(0, 0, 3, block or b"")], "source", 0) == [7]
+
+
+@pytest.mark.parametrize(
+    ("said", "time"),
+    [
+        (5, 5),
+        (0, 0),
+        (-1, 0),
+        (-(1 << 63), 0),
+        ((1 << 64) - 1, (1 << 64) - 1),
+        (True, 0),
+        (None, 0),
+        ("5", 0),
+        (5.0, 0),
+    ],
+)
+def test_a_time_is_the_same_by_objects_and_without(said, time):
+    """An extension in front of it is left to those who make objects; a float of either width says no time."""
+    strange = msgpack.ExtType(5, b"abc")
+    for key, by in (("t", "event"), ("s", "source")):
+        value = said if key == "t" else {"arrival_us": said}
+        for block in ({key: value}, {"x": strange, key: value}, {"x": [strange], key: value}):
+            for narrow in (False, True):
+                packed = msgpack.packb(block, use_single_float=narrow)
+                assert rising([record(0, 0, 9, packed)], by, 0) == [time], block
 
 
 @pytest.mark.parametrize("arguments", [((), 0, 0), ([], 3, 0), ([], 0, -1), ([1], 0, 0), ([None], 1, 0)])

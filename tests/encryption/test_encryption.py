@@ -15,6 +15,7 @@ from found_on_disk import KEY, SECRET, on_disk
 
 import streamstore
 from streamstore import description, errors, key_file, keys
+from streamstore.native import aggregates
 
 pytest.importorskip("cryptography", reason="the extra crypto is not installed")
 
@@ -159,6 +160,18 @@ def test_one_read_of_many_small_records_opens_them_all(crypted):
     records, *_, status, _, _ = stream.log(0).read(64, 0, len(data), 600 << 10)
     assert status == 0
     assert [record.data for record in records] == data
+
+
+def test_what_nobody_has_opened_is_not_taken_apart(crypted):
+    """An aggregate in an encrypted record is ciphertext: it stays one record until it is opened."""
+    stream = crypted.create_stream("s")
+    stream.start_encryption()
+    packed = aggregates.aggregate([(b"a", "k", None), (b"b", "k", None)], 0, 0, 50_000, 10, 1 << 20)[0][0]
+    stream.put_record(packed, "a")
+    sealed = stream.log(0).fetch(64, 0, 10, 1 << 16)[0]
+    assert aggregates.deaggregate_records(sealed, 0, 0, (1 << 128) - 1) == (sealed, 0)
+    opened = stream.log(0).read(64, 0, 10, 1 << 16)[0]
+    assert [each.data for each in aggregates.deaggregate_records(opened, 0, 0, (1 << 128) - 1)[0]] == [b"a", b"b"]
 
 
 # ---- keys that are not there ----

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib.util
 import operator
 from functools import partial
 
+import fake_core
 import msgpack
 import pytest
-from fake_core import EPOCH, FIRST
+from fake_core import APPEND, APPEND_TRY, EPOCH, FIRST, POISONED
 
 import streamstore  # noqa: F401 - it binds the module below
 from streamstore import _hot
+from streamstore._core import ffi
 
 _testcapi = pytest.importorskip("_testcapi")
 
@@ -131,16 +134,33 @@ def test_numbers_are_said_and_read(fake):
     assert starved(lambda: fake.hot.sequence_number(EPOCH, FIRST, 7), lambda got: got == number) > 0
     assert starved(lambda: fake.hot.parse_sequence_number(number), lambda got: got == (EPOCH, FIRST, 7)) > 0
 
+    def parse():
+        try:
+            return fake.hot.parse_sequence_number(chr(0x30C) * 56)  # a new one each time, without its UTF-8
+        except fake_core.ArgumentError:
+            return None
+
+    assert starved(parse, lambda got: got is None) > 0
+
 
 def test_records_are_made(fake):
     """A Record and a user record out of their parts."""
     make = partial(fake.hot.make_record, "s", 1, EPOCH, FIRST, FIRST + 64, 1, 5)
     assert starved(lambda: make(b"data", "ключ", 1 << 127, b"\x80", 3, 4), bool) > 0
     assert starved(lambda: make(b"data", None), bool) > 0
+
+    class Name(str):
+        __slots__ = ()
+
+    name = Name("a shard's name that has to be copied")
+    elsewhere = partial(fake.hot.make_record, name, 1, EPOCH, FIRST, FIRST + 64, 1, 5, b"data", "k")
+    assert starved(elsewhere, lambda got: got.shard_id == name) > 0
     assert starved(lambda: fake.hot.make_user_record(b"data", "ключ", 1 << 127), bool) > 0
     user = fake.hot.make_user_record(b"data", "ключ", 1 << 127)
     for say in (repr, hash, copy.copy, REDUCE, *map(operator.attrgetter, ("data", "partition_key", "view"))):
         starved(partial(say, user), bool)
+    again = fake.hot.make_user_record(b"data", "ключ", 1 << 127)
+    assert starved(lambda: user == again, bool) > 0
 
 
 def test_user_records_go_in_and_out():
@@ -154,6 +174,11 @@ def test_user_records_go_in_and_out():
     large = _hot.aggregate(many, 0, 0, 50_000, 1000, 1 << 20)[0][0]
     assert starved(lambda: _hot.deaggregate(large), lambda got: len(got) == 800) > 0
     assert starved(lambda: _hot.deaggregate(b"no aggregate"), lambda got: len(got) == 1) > 0
+    changing = bytearray(packed)
+    assert starved(lambda: _hot.deaggregate(changing), lambda got: len(got) == 30) > 0
+    whole = [_hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, large, "a")]
+    taken_apart = partial(_hot.deaggregate_records, whole, 0, 0, (1 << 128) - 1)
+    assert starved(taken_apart, lambda got: len(got[0]) == 800) > 0
     one = [(bytearray(b"alone"), "k", 1 << 100)]
     assert starved(lambda: _hot.aggregate(one, 0, 0, 50_000, 1000, 1 << 20), lambda got: got[0][0] == b"alone") > 0
     starved(lambda: _hot.aggregate(iter(users[:2]), 0, 0, 50_000, 1000, 1 << 20), lambda got: len(got) == 1)
@@ -175,6 +200,10 @@ def test_records_are_merged():
     assert len(merged[0]) > 0
     right = _hot.merge_records([records, records], [0, 0], [False, False])
     starved(lambda: _hot.merge_records([records, records], [0, 0], [False, False]), lambda got: got == right)
+    many = [make(FIRST + 64 * n, FIRST + 64 * n + 64, n + 1, 5 + n, b"", "k") for n in range(1100)]
+    timed = partial(_hot.merge_records, [many, []], [0, 0], [False, False], [_hot.record_times(many, 0, 0), b""])
+    right = timed()  # the times outgrow their first room, and an end is a number that is not there yet
+    assert starved(timed, lambda got: got == right) > 3
 
 
 def test_times_out_of_attributes():
@@ -230,3 +259,102 @@ def test_a_producers_intake():
     starved(lambda: intake.take(1), lambda got: isinstance(got, list))
     puts = [intake.put(b"data", "k") for _ in range(3)]
     starved(lambda: _hot.settle(puts, "done"))
+    puts[1]._callbacks = [print]
+    assert starved(lambda: _hot.settle(puts, "done"), lambda got: got == (0, 0, [puts[1]])) > 1
+    assert {put._outcome for put in puts} == {"done"}
+    made = partial(_hot.Intake, Future, None, lambda: None, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    assert starved(made, lambda got: got.entries == []) > 1
+
+
+def test_a_record_is_taken_and_said(fake, log):
+    """What fails before the event is said leaves none; only the answer itself may fail behind it."""
+    said, place = fake.log(), fake.put(log, (b"data", "k"))[0].position
+    fake.put(said, (bytes(500), None))  # its end is no number that is there already
+    take = partial(fake.hot.take, log.address, 1, "s", said.address, 0, place, FIRST, 1, 2, 3)
+    for first in range(2):  # the chunk, then the Record
+        told = None
+        _testcapi.set_nomemory(first, first + 1)
+        try:
+            take()
+        except MemoryError as error:
+            told = error
+        finally:
+            _testcapi.remove_mem_hooks()
+        assert told is not None
+        assert said.count() == 1
+    assert starved(take, lambda got: got[0].data == b"data") > 2
+    assert said.count() > 3
+
+
+def test_encrypted_records_are_looked_into(fake, log):
+    """Their parts, and the records that they are in plain."""
+    fake.put(log, (bytes(range(64)), "k", 1 << 100))
+    log.seal()
+    (record,) = fake.records(log)
+    parts = fake.hot.sealed_parts(record, 1)
+    assert starved(lambda: fake.hot.sealed_parts(record, 1), lambda got: got == parts) > 3
+    opened = partial(fake.hot.open_record, record, b"k" + bytes(64))
+    assert starved(opened, lambda got: got.data == bytes(64)) > 0
+
+
+def test_failures_are_told(fake, log):
+    """A batch of which one part failed, and a put that failed: by what is bound, or as a lack of memory."""
+    whole, broken = fake.log(), fake.log()
+    for call in (APPEND_TRY, APPEND):
+        broken.script(call, POISONED, 1 << 30)
+    fails, fails_in_part = divmod, [].index  # both raise, and are no functions of Python, whose calls take memory
+    fake.hot.bind(fake.core.fake_core_functions(), fails, len, len, fails_in_part, fake_core.ERRORS)
+    target, alone = fake.target(whole, broken), fake.target(broken)
+    entries = [(b"x", f"key {n}") for n in range(8)]
+
+    def partly():
+        try:
+            return target.put_records(entries)
+        except ValueError as error:
+            return str(error)
+
+    def at_all():
+        try:
+            return alone.put_record(b"x", "k")
+        except TypeError as error:
+            return str(error)
+
+    assert starved(partly, lambda got: "PutResult" in got and f" {POISONED}," in got) > 3
+    assert starved(at_all, lambda got: "'int' and 'str'" in got) > 0
+
+
+def test_a_chunk_grows_to_a_long_record(fake, log):
+    """Where the buffer that was asked for is too small."""
+    fake.put(log, (bytes(5000), "k"))
+    read = partial(fake.read, log, buffer_size=100)
+    assert starved(read, lambda got: got[0][0].data == bytes(5000)) > 1
+
+
+def test_memory_is_owned():
+    """An owner that is not there frees nothing."""
+    freed = []
+    callback = ffi.callback("void(void *)", lambda memory: freed.append(memory))
+    address = int(ffi.cast("uintptr_t", callback))
+    made = partial(_hot.own, 64, address)
+    assert starved(made, lambda got: got is not None) > 0
+    assert len(freed) == MISSES
+
+
+def test_a_module_is_made_and_bound(core):
+    """At import: where it has all that it needs, or says that memory is lacking."""
+    errors, functions = dict(fake_core.ERRORS), core.fake_core_functions()
+    hot = fake_core.fresh_module()
+    bind = partial(hot.bind, functions, fake_core.raise_for, len, len, fake_core.partial_put, errors)
+    assert starved(bind, lambda got: got is None) > 1
+    spec = importlib.util.find_spec("streamstore._hot")
+    modules = [importlib.util.module_from_spec(spec) for _ in range(2000)]
+
+    def run():
+        module = modules.pop()
+        try:
+            spec.loader.exec_module(module)
+        except SystemError:  # making a type out of its description does not always say why it failed
+            raise MemoryError from None
+        return module
+
+    assert starved(run, lambda got: got.make_put_result("s", 1, EPOCH, FIRST, 5).position == FIRST) > 50

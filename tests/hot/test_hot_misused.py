@@ -5,16 +5,21 @@ What is asked: an exception that says so or an answer, never a crash, and no ref
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import itertools
 import sys
 from functools import partial
 
 import fake_core
+import msgpack
 import pytest
 from fake_core import EPOCH, FIRST
 
 import streamstore  # noqa: F401 - it binds the module below
 from streamstore import _hot
+from streamstore.native.entries import range_table
+from streamstore.values import HashRange
 
 WRONG = (
     object(),
@@ -79,6 +84,16 @@ def test_aggregates_are_misused():
     for wrong in WRONG:
         with pytest.raises((TypeError, ValueError)):
             _hot.aggregate([(b"a", "k"), wrong], 0, 0, 50_000, 1000, 1 << 20)
+    with pytest.raises(TypeError, match="ranges"):
+        _hot.aggregate(users, "ranges", 2, 50_000, 1000, 1 << 20)
+    assert _hot.aggregate([[b"one", "k"]], 0, 0, 50_000, 1000, 1 << 20)[0][:3] == (b"one", "k", None)
+    assert [made[0] for made in _hot.aggregate(users, 0, 0, 50_000, 0, 1 << 20)] == [b"a", b"b"]  # none at a time: one
+    ends = (0, 1 << 126, 1 << 127, 1 << 128)
+    address, _table = range_table([HashRange(begin, end - 1) for begin, end in itertools.pairwise(ends)])
+    high = [(b"a", "k", 0), (b"b", "k", (1 << 128) - 1)]
+    assert [made[3] for made in _hot.aggregate(high, address, 3, 50_000, 1000, 1 << 20)] == [0, 2]
+    with pytest.raises(SystemError, match="ranges"):  # of three it is said that they are two
+        _hot.aggregate(high, address, 2, 50_000, 1000, 1 << 20)
     packed = _hot.aggregate(users, 0, 0, 50_000, 1000, 1 << 20)[0][0]
     record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, packed, "a")
     assert misuse(_hot.deaggregate_records, [record], 1, 0, 5) > 20
@@ -111,6 +126,8 @@ def test_reads_are_misused(fake):
         with pytest.raises((TypeError, ValueError)):
             hot.append(*arguments)
     log.script(fake_core.APPEND, fake_core.POISONED, 1)
+    log.script(fake_core.APPEND_TRY, 10, 1)  # overtaken
+    assert hot.append(address, b"", FIRST, True) == 0
     log.script(fake_core.APPEND_TRY, fake_core.POISONED, 1)
     with pytest.raises(fake_core.StatusError):
         hot.append(address, b"", FIRST, True)
@@ -131,6 +148,10 @@ def test_puts_are_misused(fake):
     for entry in WRONG:
         with pytest.raises((TypeError, ValueError)):
             target.put_records([(b"data", "k"), entry])
+    lost = fake.target(fake.log(), fake.log(), broken=True)  # its ranges name a shard that it does not have
+    for call in (lost.put_record, lost.try_put_record):
+        with pytest.raises(SystemError, match="ranges"):
+            call(b"data", "k")
     kept = fake.log()
     misuse(fake.hot.Target, 0, [kept.address], [1], ["s"], 1 << 20, False, None)
     with pytest.raises(ValueError, match="at least 1"):
@@ -152,6 +173,13 @@ def test_producers_parts_are_misused():
         for arguments in ((), (object(), object()), ("text", 5), (1, 2, 3, 4)):
             with pytest.raises(TypeError):
                 call(*arguments)
+    for call in (
+        lambda: intake.take("text"),
+        lambda: intake.put_checked(b"a", 5),
+        lambda: intake.put_checked("a", "k"),
+    ):
+        with pytest.raises(TypeError):
+            call()
     misuse(_hot.settle, [intake.put(b"a", "k")], "done")
     assert misuse(lambda *args, **more: intake.put(*args, **more), b"a", "k", 1) > 0
 
@@ -169,20 +197,45 @@ def test_a_module_that_is_not_bound_says_so(core):
     unbound = fake_core.fresh_module()
     gc.collect()  # walks what is not there yet
     target = unbound.Target(0, [1], [1], ["s"], 1, False, None)
+
+    class Future(unbound.UserPut):
+        pass
+
+    intake = unbound.Intake(Future, None, lambda: None, 1 << 30, 1 << 30, 1 << 40, 1 << 20)
+    record = unbound.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, b"", None, None, b"\x80")
     for call in (
         lambda: unbound.deaggregate(b""), lambda: unbound.aggregate([], 0, 0, 1, 1, 1),
         lambda: unbound.read(1, 1, "s", 64, 0, 1, 64), lambda: unbound.get(1, 1, "s", 64, 0),
         lambda: unbound.take(1, 1, "s", 1, 0, 64, 64, 1, 1, 1), lambda: unbound.append(1, b"", 64, False),
         lambda: unbound.visible(1),
+        lambda: intake.put(b"a", "k"), lambda: record.attributes, lambda: record.arrival_time,
         lambda: unbound.deaggregate_records([], 0, 0, 0), lambda: target.put_record(b"", "k"),
         lambda: target.put_records([(b"", "k")]), lambda: target.try_put_record(b"", "k"),
     ):  # fmt: skip
         with pytest.raises((RuntimeError, SystemError, TypeError, ValueError), match=r"bind|bound|Target"):
             call()
     errors = dict(fake_core.ERRORS)
-    for wrong in ({}, {**errors, "argument": 5}, {"argument": ValueError}):
-        with pytest.raises((TypeError, ValueError, KeyError)):
+    for wrong in ({}, {**errors, "argument": 5}, {"argument": ValueError}, {**errors, "type": int}):
+        with pytest.raises(TypeError, match="must be an exception class"):
             unbound.bind(core.fake_core_functions(), len, len, len, len, wrong)
+
+    class Unequal(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            raise KeyError("never equal")
+
+    with pytest.raises(KeyError, match="never equal"):
+        unbound.bind(core.fake_core_functions(), len, len, len, len, {Unequal("argument"): ValueError})
+    with pytest.raises(ValueError, match="sequence number") as told:
+        unbound.parse_sequence_number("5")
+    assert told.type is ValueError, "all errors or none"
+    table = ctypes.create_string_buffer(ctypes.string_at(core.fake_core_functions(), 64), 64)
+    size = bytes(table).index(bytes(table)[4:8], 4)  # the version, then the size
+    table[size] = bytes([table[size][0] ^ 8])
+    with pytest.raises(ImportError, match="different builds"):
+        unbound.bind(ctypes.addressof(table), len, len, len, len, errors)
 
 
 def test_the_collector_sees_into_everything(fake):
@@ -207,7 +260,8 @@ def test_the_collector_sees_into_everything(fake):
         assert any(owner is each for each in gc.get_referrers(referred)), (referred, owner)
     for name in ("Record", "PutResult", "PutResults", "Target", "UserRecord", "UserPut", "Intake"):
         assert any(fake.hot is each for each in gc.get_referrers(getattr(fake.hot, name)))
-    for bound in (fake_core.raise_for, fake_core.partial_put, *fake_core.ERRORS.values()):
+    bound_to = (fake_core.raise_for, msgpack.unpackb, fake_core.make_time, fake_core.partial_put)
+    for bound in (*bound_to, *fake_core.ERRORS.values()):
         assert any(fake.hot is each for each in gc.get_referrers(bound))
     del future, entries, intake
     gc.collect()
@@ -223,6 +277,9 @@ def test_what_is_compared_with_something_else():
         assert one != 5
         for compare in ("__lt__", "__ge__"):
             assert getattr(one, compare)(one) is NotImplemented
+    assert results[-1] == result
+    parts = [_hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, b"data", "k", None, b"", 1, n) for n in (2, 3)]
+    assert parts[0] != parts[1]
     for at in (5, -5):
         with pytest.raises(IndexError):
             results[at]
@@ -232,3 +289,40 @@ def test_what_is_compared_with_something_else():
     with pytest.raises(ValueError, match=r"."):
         results.index(5)
     assert results.count(5) == 0
+
+
+def test_lists_of_records_are_misused(fake):
+    """Too few arguments, lists of other lengths, truths that are none; a list that shrinks while it is looked at."""
+    make = partial(fake.hot.make_record, "s", 1, EPOCH, FIRST, FIRST + 64, 1)
+    records = [make(5 + n, b"data", "k") for n in range(3)]
+    merged = fake.hot.merge_records([records], [0], [False], None)
+    assert merged == (records, b"", [3])
+    for call, arguments in (
+        (fake.hot.merge_records, ([records],)), (fake.hot.record_times, (records,)), (fake.hot.record_times, ()),
+        (fake.hot.merge_records, ([records], [4], [False])), (fake.hot.merge_records, ([records], ["0"], [False])),
+        (fake.hot.merge_records, ([records], [0], [1])), (fake.hot.merge_records, ([records], [0], [[]])),
+        (fake.hot.merge_records, ([records], [0], [False], [b"short"])), (fake.hot.merge_records, ([records], [], [])),
+        (fake.hot.merge_records, ([None], [0], [False])), (fake.hot.merge_records, ([[None]], [0], [False])),
+    ):  # fmt: skip
+        with pytest.raises((TypeError, ValueError)):
+            call(*arguments)
+    shrinking = [make(5, b"data", "k", None, b"\x81\xa1t\xc7\x01\x05a") for _ in range(3)]
+
+    def unpack(block):
+        del shrinking[1:]
+        return {"t": 7}
+
+    fake.hot.bind(fake.core.fake_core_functions(), len, unpack, len, len, fake_core.ERRORS)
+    with pytest.raises(IndexError):
+        fake.hot.record_times(shrinking, 1, 0)
+
+
+def test_user_records_out_of_their_shard_are_left_out():
+    """Below where it starts as well as above where it ends; of an encrypted one nobody knows."""
+    users = [(b"low", "k", 5), (b"in", "k", 15), (b"high", "k", 25)]
+    packed = _hot.aggregate(users, 0, 0, 50_000, 1000, 1 << 20)[0][0]
+    record = _hot.make_record("s", 1, EPOCH, FIRST, FIRST + 64, 1, 5, packed, "a")
+    kept, dropped = _hot.deaggregate_records([record], 2, 10, 20)
+    assert ([each.data for each in kept], dropped) == ([b"in"], 2)
+    assert _hot.deaggregate_records([record], 1, 10, 20) == ([], 3)
+    assert len(_hot.deaggregate_records([record], 0, 10, 20)[0]) == 3

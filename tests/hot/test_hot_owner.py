@@ -57,7 +57,7 @@ def test_what_is_disowned_is_never_freed(freed):
 
 def test_nothing_else_can_be_owned_or_disowned(freed):
     """Addresses that are none, and objects of somebody else's."""
-    for arguments in ((0, freed[1]), (64, 0), (-1, freed[1]), ("a", freed[1]), (64,)):
+    for arguments in ((0, freed[1]), (64, 0), (-1, freed[1]), ("a", freed[1]), (64, "a"), (64,)):
         with pytest.raises((TypeError, ValueError, OverflowError)):
             _hot.own(*arguments)
     for other in (None, 64, object()):

@@ -118,6 +118,15 @@ def test_a_long_record_waits_for_its_own_chunk(fake, log):
     assert len(fake.read(log, position=result[1], buffer_size=1000)[0][0].data) == 5000
 
 
+def test_a_long_chunk_that_is_nearly_full_is_not_copied(fake, log):
+    """What it pins for nothing is less than an eighth of what it holds."""
+    fill(fake, log, 10, 100_000)
+    for buffer_size, kept in ((1_100_000, True), (1_200_000, False)):
+        records = fake.records(log, buffer_size=buffer_size)
+        assert len(records) == 10
+        assert (len(records[0].view.obj) == buffer_size) is kept
+
+
 @pytest.mark.parametrize("buffer_size", [1 << 16, 1 << 20, 1 << 24])
 def test_a_record_pins_little(fake, log, buffer_size):
     """The chunk behind a record is not much longer than the frames that were read."""

@@ -79,6 +79,14 @@ def test_what_is_not_simple_is_left_to_others_with_nothing_done(fake, log, said)
     assert take(fake, log, said, late.position, horizon=late.arrival_us)[0].data == b"y"
 
 
+def test_an_encrypted_record_is_left_to_who_can_open_it(fake, log, said):
+    """With nothing said."""
+    fake.put(log, (bytes(64), "k"))
+    log.seal()
+    assert take(fake, log, said) is True
+    assert said.count() == 0
+
+
 @pytest.mark.parametrize("status", [TRIMMED, CORRUPT, CLOSED, 5 << 8 | 6])
 def test_a_record_that_cannot_be_had_is_left_to_who_reads(fake, log, said, status):
     """Reading tells what it was."""
@@ -151,6 +159,21 @@ def test_the_visible_end_of_a_log_is_told(fake, log):
     assert fake.hot.visible(log.address) == FIRST
     fake.put(log, (b"x", "k"))
     assert fake.hot.visible(log.address) == fake.records(log)[0].next_position
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        log.script(STATE, INTERRUPTED, 3)
+        assert fake.hot.visible(log.address) == fake.records(log)[0].next_position
+        signal.signal(signal.SIGUSR1, signal.default_int_handler)
+        for call, kind in (
+            (lambda: fake.hot.visible(log.address), STATE),
+            (lambda: fake.hot.append(log.address, b"", 64, False), APPEND),
+        ):
+            log.script(APPEND_TRY, WOULD_BLOCK, 1)
+            log.script(kind, INTERRUPTED, 1)
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     log.script(STATE, CLOSED, 1)
     with pytest.raises(fake_core.StatusError) as caught:
         fake.hot.visible(log.address)
