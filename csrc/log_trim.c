@@ -167,6 +167,8 @@ static ss_status verify_segment(ss_log *log, const ss_segment *segment, uint64_t
     char name[SS_SEGMENT_NAME_SIZE];
     ss_scan scan = {.fd = -1};
     ss_segment_name(log->directory, segment->facts.ordinal, name);
+    if (v->ordinal < segment->facts.base_ordinal)
+        v->ordinal = segment->facts.base_ordinal; /* where the first frame does not hold, the header knows */
     ss_status status = ss_scan_open(&scan, segment, log->store->root, name);
     while (status == SS_OK && begin < end) {
         ss_record_header header;

@@ -133,3 +133,22 @@ def test_an_index_is_not_written_over_what_was_cut_away(tmp_path):
     with streamstore.open(tmp_path / "cut", maintenance=False) as store:
         store.flush()
     assert file.read_bytes()[at // 8 * 8 :].rstrip(b"\0") == left
+
+
+def test_an_expired_shard_may_come_back_in_part(tmp_path):
+    """A shard that was split falls out of retention whole: its files go, then its directory. Of that the power cut left
+    the directory alone, and hints that knew of the files. Nobody reads the shard any more, but verify called it lost.
+    """
+    with streamstore.open(tmp_path / "store", maintenance=False) as store:
+        stream = store.create_stream("s", durability="process")
+        stream.put_record(b"past retention", "k")
+        stream.split_shard(stream.shards()[0].id)
+        hints = (tmp_path / "store" / "control").read_bytes()
+        store.catalog.publish("alter", stream.info, set={"retention_us": 1})
+        stream.horizon.forget()
+        assert store.maintain().expired_shards == 1
+        store.catalog.publish("alter", stream.info, set={"retention_us": 0})
+        shutil.copytree(tmp_path / "store", tmp_path / "cut")
+    (tmp_path / "cut" / "control").write_bytes(hints)
+    (tmp_path / "cut" / "streams" / "1" / "0").mkdir()
+    assert streamstore.verify(tmp_path / "cut").damage == []

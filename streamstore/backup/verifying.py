@@ -140,6 +140,8 @@ def _logs_of(store: Store, info: StreamInfo) -> Iterator[tuple[LogFiles, int]]:
     directory = store.attachment.stream_directory(info.id)
     for index in store.attachment.written_shards(info.id):
         place = os.path.join(directory, str(index))
+        if index in info.shards and info.shards[index].expired:
+            continue  # a power cut brought some of its files back, or the directory alone: nobody reads them
         if index in info.lineage:
             yield LogFiles(info.name, stream.log(index), place), info.id
         else:  # a step that is carried out at the next open may bring it back
