@@ -113,7 +113,8 @@ def _take_in_streams(path: str, found: Rebuilt) -> None:
             starts = {index: headers[0].base for index, (_, headers) in logs.items() if headers}
             moved = {index: max(start, info.starts.get(index, 0)) for index, start in starts.items() if start > 64}
             shards = descent.lineage(info.lineage, logs).changed
-            state.put(replace(info, starts={**info.starts, **moved}, shards=shards))
+            encrypted = _encryption(info, _said(stream_id, logs))
+            state.put(replace(info, starts={**info.starts, **moved}, shards=shards, **encrypted))
 
 
 def _headers(directory: str) -> Iterator[layout.Header]:
@@ -131,13 +132,35 @@ def _keys(said: list[tuple[int, dict[str, Any]]]) -> dict[int, Any]:
     return {key_id: key for keys in told for key_id, key in keys.items()}
 
 
-def _adopted(stream_id: int, logs: Logs, found: Rebuilt) -> StreamInfo | None:
-    said = [
+def _said(stream_id: int, logs: Logs) -> list[tuple[int, dict[str, Any]]]:
+    """What the segments of a stream say of it, and when they were made."""
+    return [
         (header.created_us, facts)
         for index, (_, headers) in logs.items()
         for header in headers
         if (facts := description.parse(header.description, stream_id, index)) is not None
     ]
+
+
+def _encryption(info: StreamInfo, said: list[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """The data keys and terms of a stream that the catalog knows, where segments know more: of its events the one may
+    be lost that told of a key, and then what is encrypted could not be read, and what comes would be in plain.
+    """
+    keys = {**_keys(sorted(said, key=lambda each: each[0])), **info.keys}
+    newest = max((facts for _, facts in said), key=_terms, default={})
+    key_id = newest.get("key_id")
+    if _terms(newest) <= info.terms or type(key_id) is not int or key_id not in (0, *keys):
+        return {"keys": keys}
+    return {"keys": keys, "key_id": key_id, "terms": _terms(newest)}
+
+
+def _terms(facts: dict[str, Any]) -> int:
+    terms = facts.get("terms")
+    return terms if type(terms) is int else 0
+
+
+def _adopted(stream_id: int, logs: Logs, found: Rebuilt) -> StreamInfo | None:
+    said = _said(stream_id, logs)
     if not said:
         found.notes.append(f"streams/{stream_id}: no segment says which stream it is; left alone")
         return None

@@ -52,6 +52,29 @@ def test_a_lost_catalog_takes_no_key_along(tmp_path, ring):
     assert data_of(tmp_path / "data", ring) == [b"secret"]
 
 
+def test_a_lost_event_takes_no_key_along(tmp_path, ring):
+    """Of a catalog the event that told of the key is lost, and the one that made the stream is not. The stream came
+    back as one in plain: what was encrypted could not be read, and what came would have been written for all to see.
+    """
+    with streamstore.open(tmp_path / "data", key_ring=ring, durability="process") as store:
+        stream = store.create_stream("s")
+        stream.put_record(b"in plain", "k")
+        stream.start_encryption()
+        stream.put_record(b"secret", "k")
+    (catalog,) = (tmp_path / "data" / "catalog").iterdir()
+    raw = bytearray(catalog.read_bytes())
+    raw[raw.index(b"key_id", raw.index(b"alter"))] ^= 1
+    catalog.write_bytes(raw)
+    assert streamstore.repair(tmp_path / "data").damage == []
+    assert data_of(tmp_path / "data", ring) == [b"in plain", b"secret"]
+    with streamstore.open(tmp_path / "data", key_ring=ring) as store:
+        stream = store.stream("s")
+        assert (stream.info.key_id, stream.info.terms) == (1, 1)
+        stream.put_record(b"another secret", "k")
+        assert stream.last(1)[0].data == b"another secret"
+    assert not any(b"another secret" in file.read_bytes() for file in (tmp_path / "data").rglob("*.seg"))
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 def test_every_key_is_found_in_the_segments(tmp_path, ring, compacted):
     """Each rotation begins segments that know its key, whoever writes; more keys than one description has room for."""
