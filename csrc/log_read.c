@@ -83,6 +83,8 @@ static ss_status read_segment(ss_log_reading *r, ss_segment *segment, uint64_t e
         size_t take = window < room ? window : room;
         take = left < take ? (size_t)left : take & ~(size_t)7;
         result->size_needed = 0;
+        if (left < FRAME_BODY)
+            return SS_CORRUPT; /* too little for any frame: no room that a caller has would help */
         if (take < FRAME_BODY) {
             result->size_needed = FRAME_BODY;
             return SS_SMALL;

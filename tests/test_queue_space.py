@@ -9,6 +9,8 @@ import pytest
 
 import streamstore
 from streamstore import limits
+from streamstore.queue.source import Source
+from streamstore.stream import Stream
 
 
 @pytest.fixture
@@ -116,6 +118,47 @@ def test_the_newest_message_does_not_hold_what_stands_before_it(tmp_path):
         assert (again.body[0], again.id, again.receive_count) == ("newest", newest.id, 2)
         again.ack()
         assert queue.join(timeout=1)
+
+
+def test_dead_letters_that_are_most_of_what_there_is_are_not_read_every_minute(tmp_path, small, monkeypatch):
+    """They stay where they are: that is seen by reading some of them, once, until there are fewer or more to gain."""
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        queue = store.queue("jobs")
+        queue.put_many([[number, b"x" * 500] for number in range(2_000)])
+        drain(queue, keep=set(range(2_000)))
+        fetch, read = Source.fetch, []
+        monkeypatch.setattr(Source, "fetch", lambda self, name: read.append(name) or fetch(self, name))
+        assert not store.maintain().problems
+        assert 0 < len(read) < 1_000
+        del read[:]
+        assert not store.maintain().problems
+        assert read == []
+        numbers = [letter.id for letter in queue.dead_letters]
+        queue.dead_letters.purge(numbers[100:])
+        assert not store.maintain().problems
+        assert disk_bytes(tmp_path / "s") < limits.MIB
+        assert [letter.id for letter in queue.dead_letters] == numbers[:100]
+
+
+def test_what_is_copied_aside_is_never_all_in_memory(tmp_path, small, monkeypatch):
+    """Large messages are copied some at a time, and looked for once more as they were."""
+    monkeypatch.setattr(limits, "READ_BATCH_SIZE", 2_000)
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        queue = store.queue("jobs")
+        for turn in range(40):
+            queue.put_many([[turn, b"x" * 500]] + [[-1, b"x" * 500]] * 99)
+        drain(queue, keep=set(range(40)))
+        append, sizes = Stream.append, []
+        monkeypatch.setattr(
+            Stream,
+            "append",
+            lambda self, log, entries, blocks: (
+                sizes.append(sum(len(entry[0]) for entry in entries)) or append(self, log, entries, blocks)
+            ),
+        )
+        assert not store.maintain().problems
+        assert (len(sizes), max(sizes) < 2_600, sum(sizes) > 40 * 500) == (10, True, True)
+        assert [letter.body[0] for letter in queue.dead_letters] == list(range(40))
 
 
 def test_what_was_put_within_the_dedup_window_stays(tmp_path, small):

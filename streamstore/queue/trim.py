@@ -7,7 +7,7 @@ into a side log first, under their old names, and the segments go all the same.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -28,7 +28,9 @@ _log = logging.getLogger("streamstore")
 _LOOK_EVERY = 4_096
 _COPY_SHARE = 4  # a segment is emptied where a quarter of it or less is still needed
 _COPY_BATCH = 256
+_SIDE = -1  # the side log, beside the shards
 _ROLL_SIZE = 64 * limits.KIB  # where maintenance cuts short what would be cut later
+_Fetch = Callable[[int], "native.Record | None"]
 
 
 class Trimmer:
@@ -43,6 +45,8 @@ class Trimmer:
         self._inner = inner
         self._catalog = catalog
         self._count = 0
+        # By shard: where it began, and number and size of the records, when they were too many to copy.
+        self._heavy: dict[int, tuple[int, int, int]] = {}
 
     def fetch(self, name: int, moved: Moved) -> native.Record | None:
         """The record of a message that was copied, as it was; None where the copy is gone or damaged."""
@@ -152,18 +156,31 @@ class Trimmer:
             return
         # What goes then are whole segments: also what stands before the first message that is held in its own.
         start = max((item.base for item in log.segments() if item.live and item.base <= floor), default=floor)
-        records = {name: record for name in sorted(held) if (record := engine.source.fetch(name)) is not None}
-        if sum(record.size for record in records.values()) * _COPY_SHARE > base - start:
-            return
-        self._park(records)
+        held.sort()
+        if self._is_light(shard, held, engine.source.fetch, start, base):
+            self._park(held, engine.source.fetch)
 
-    def _park(self, records: dict[int, native.Record]) -> None:
-        """Copy these into the side log, durable before anybody is told."""
+    def _is_light(self, shard: int, names: Sequence[int], fetch: _Fetch, start: int, end: int) -> bool:
+        """Do these records take a quarter of what stands from `start` to `end`, or less? Reads no more of them than it
+        takes to tell, and none where the last look told: maintenance comes every minute, and this may be all there is.
+        """
+        seen_start, seen_count, seen_size = self._heavy.get(shard, (0, 0, 0))
+        if seen_start == start and len(names) >= seen_count and seen_size * _COPY_SHARE > end - start:
+            return False
+        size = 0
+        for name in names:
+            record = fetch(name)
+            size += record.size if record is not None else 0
+            if size * _COPY_SHARE > end - start:
+                self._heavy[shard] = start, len(names), size
+                return False
+        return True
+
+    def _park(self, names: Sequence[int], fetch: _Fetch) -> None:
+        """Copy these into the side log, some at a time, durable before anybody is told."""
         side = self._side_log()
-        names = list(records)
-        for begin in range(0, len(names), _COPY_BATCH):
-            part = names[begin : begin + _COPY_BATCH]
-            copied = [records[name] for name in part]
+        for records in _batches(names, fetch):
+            part, copied = list(records), list(records.values())
             entries = [(record.data, record.partition_key, record.explicit_hash_key) for record in copied]
             # Under the stream's own key: a copy must not say in plain what its record does not.
             done = self._stream.append(side, entries, [record.attribute_block or None for record in copied])
@@ -193,12 +210,15 @@ class Trimmer:
             return
         with engine.journal.lock:
             moved = dict(engine.journal.state.moved)
-        live = {name: record for name, place in moved.items() if (record := self.fetch(name, place)) is not None}
-        if sum(record.size for record in live.values()) * _COPY_SHARE > state.tail - state.start:
+
+        def fetch(name: int) -> native.Record | None:
+            return self.fetch(name, moved[name])
+
+        if not self._is_light(_SIDE, list(moved), fetch, state.start, state.tail):
             return
         try:
             side.roll(state.tail)
-            self._park(live)
+            self._park(list(moved), fetch)
             engine.journal.sync(engine.journal.tail)
             # From where it was rolled here: another process may have rolled it since.
             self._catalog.publish("trim", self._inner, starts={side.shard_index: state.tail})
@@ -211,6 +231,23 @@ class Trimmer:
         side.opener = self._stream.keys.open
         found = side.read(place, 0, 1, 4 * limits.KIB)[0]
         return found[0] if found and found[0].position == place else None
+
+
+def _batches(names: Sequence[int], fetch: _Fetch) -> Iterator[dict[int, native.Record]]:
+    """What there is of these, in parts that fit into memory."""
+    part: dict[int, native.Record] = {}
+    size = 0
+    for name in names:
+        record = fetch(name)
+        if record is None:
+            continue
+        part[name] = record
+        size += record.size
+        if len(part) >= _COPY_BATCH or size >= limits.READ_BATCH_SIZE:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part
 
 
 def _parked(moved: Sequence[tuple[int, ...]], state: FoldedDeliveries) -> bytes:

@@ -197,6 +197,8 @@ static inline void check_recovered(ss_log *log, const expectation *expected, int
     if (!again) { /* the second time damage lies below the durable end, and is no news */
         CHECK_EQUAL(report.verdict, expected->verdict);
         CHECK_EQUAL(report.damage_bytes, expected->damage_end - expected->damage_begin);
+        CHECK(report.torn_bytes <= ROOM); /* of one file, which is no longer */
+        CHECK(report.torn_bytes > 0 || (expected->verdict != 'B' && expected->verdict != 'C'));
     }
     CHECK_EQUAL(state.tail, expected->end);
     CHECK_EQUAL(state.durable, expected->end); /* what survived was made durable before it was shown */

@@ -67,6 +67,13 @@ static ss_status act_read(void)
     return SS_OK;
 }
 
+/* What failed is asked for once more. */
+static ss_status act_put_again(void)
+{
+    TRY(open_all(0));
+    return put(1) == SS_OK ? SS_OK : put(1);
+}
+
 static ss_status act_read_only(void)
 {
     uint64_t found;
@@ -124,6 +131,33 @@ static ss_status act_trim(void)
     TRY(open_all(0));
     now->trimmed = now->fixed;
     TRY(ss_log_trim(log_, now->fixed, &freed));
+    return put(1);
+}
+
+/* To a place inside a compacted segment, which stays. */
+static ss_status act_trim_inside(void)
+{
+    uint64_t freed;
+    TRY(open_all(0));
+    now->trimmed = now->positions[40];
+    TRY(ss_log_trim(log_, now->trimmed, &freed));
+    return put(1);
+}
+
+static ss_status act_clean(void)
+{
+    size_t removed;
+    TRY(open_all(0));
+    TRY(ss_log_pack_clean(log_, &removed));
+    CHECK(removed <= 1); /* or it is tried again by the next */
+    return put(1);
+}
+
+static ss_status act_terms_known(void)
+{
+    TRY(open_all(0));
+    TRY(ss_log_terms_raise(log_, 2, (const uint8_t *)"words", 5));
+    terms = 2;
     return put(1);
 }
 
@@ -267,6 +301,48 @@ static void made_packed(void)
     CHECK_EQUAL(close_one(&store), SS_OK);
 }
 
+/* Nothing is allocated behind the last frame. */
+static void made_cut(void)
+{
+    char path[2 * PATH_SIZE];
+    ss_log_state state;
+    ss_segment_info segments[4];
+    size_t count;
+    made_clean();
+    CHECK_EQUAL(ss_log_state_get(log_, &state), SS_OK);
+    CHECK_EQUAL(ss_log_segments(log_, segments, 4, &count), SS_OK);
+    CHECK_EQUAL(count, 3);
+    CHECK_EQUAL(close_one(&store), SS_OK);
+    snprintf(path, sizeof path, "%s/streams/1/0/000000000003.seg", root);
+    CHECK_EQUAL(truncate(path, (off_t)(SS_SEGMENT_HEADER_SIZE + state.tail - segments[2].base)), 0);
+}
+
+/* A packer died before the first of its sources went. */
+static void made_with_a_source_left(void)
+{
+    static uint8_t bytes[SEGMENT];
+    char path[2 * PATH_SIZE];
+    made_clean();
+    snprintf(path, sizeof path, "%s/streams/1/0/000000000001.seg", root);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = read(fd, bytes, sizeof bytes);
+    close(fd);
+    CHECK_EQUAL(pack_all(1, 2), SS_OK);
+    CHECK_EQUAL(close_one(&store), SS_OK);
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(size > SS_SEGMENT_HEADER_SIZE && write(fd, bytes, (size_t)size) == size);
+    close(fd);
+}
+
+static void made_with_terms(void)
+{
+    made_clean();
+    CHECK_EQUAL(ss_log_terms_raise(log_, 2, (const uint8_t *)"words", 5), SS_OK);
+    terms = 2;
+    CHECK_EQUAL(put(1), SS_OK);
+    CHECK_EQUAL(close_one(&store), SS_OK);
+}
+
 /* The writer dies with more put than it synced. */
 static void made_dead(void)
 {
@@ -314,6 +390,12 @@ static const scenario scenarios[] = {
     {"no-hints", made_without_hints, act_doubt, ALONE},
     {"seed", made_in_pieces, act_seed, ALONE},
     {"waits", made_in_pieces, act_waits, ALONE},
+    {"put-again", made_cut, act_put_again, ALONE},
+    {"recover-again", made_dead, act_put_again, ALONE},
+    {"terms-known", made_with_terms, act_terms_known, ALONE},
+    {"trim-pieces", made_in_pieces, act_trim, ALONE},
+    {"trim-inside", made_packed, act_trim_inside, ALONE},
+    {"clean", made_with_a_source_left, act_clean, ALONE},
 };
 
 int main(int argc, char **argv)

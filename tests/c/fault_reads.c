@@ -24,6 +24,7 @@ static ss_status look(void)
     ss_verify_totals totals;
     ss_segment_info segments[16];
     ss_live_segment live[16];
+    SEE(ss_log_live_segments(log_, live, 16, &count));
     SEE(ss_log_epoch_after(log_, 0, &out));
     CHECK(out >= now->trimmed);
     SEE(read_through(log_, &found));
@@ -40,7 +41,14 @@ static ss_status look(void)
         SEE(ss_log_epoch_after(log_, found, &out));
     }
     SEE(ss_log_segments(log_, segments, 16, &count));
-    SEE(ss_log_live_segments(log_, live, 16, &count));
+    return ss_log_verify(log_, 0, 0, damage, 2, &count, &totals);
+}
+
+static ss_status verify(void)
+{
+    ss_damage damage[2];
+    size_t count;
+    ss_verify_totals totals;
     return ss_log_verify(log_, 0, 0, damage, 2, &count, &totals);
 }
 
@@ -95,6 +103,73 @@ static void made_of_packed_ones(void)
     pack_first_two();
 }
 
+/* Records of another log that no single read takes and no block, of bytes that do not get smaller. */
+enum { LARGE = 100 << 10, LARGE_ONES = 6 };
+
+static ss_status large_log(ss_log **log)
+{
+    const ss_log_options options = {
+        .durability = durability, .segment_size_max = 256 << 10, .record_size_max = 1 << 20};
+    return ss_store_log(store, 7, 0, &options, log);
+}
+
+static void make_large(uint8_t data[LARGE], uint64_t n)
+{
+    for (size_t i = 0; i < LARGE; i++)
+        data[i] = (uint8_t)((n = n * UINT64_C(6364136223846793005) + 1442695040888963407u) >> 56);
+}
+
+static void made_large(void)
+{
+    static uint8_t data[LARGE];
+    const ss_entry entry = {.data = data, .data_size = LARGE, .key_size = -1};
+    ss_log *log;
+    ss_appended appended;
+    made_of_three();
+    CHECK_EQUAL(large_log(&log), SS_OK);
+    for (uint64_t n = 0; n < LARGE_ONES; n++) {
+        make_large(data, n);
+        CHECK_EQUAL(ss_log_append(log, &entry, 1, 0, 0, NULL, &appended), SS_OK);
+    }
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    CHECK_EQUAL(close_one(&store), SS_OK);
+}
+
+/* One by one, and compacted: what is got is what was put. */
+static ss_status get_large(void)
+{
+    static uint8_t data[LARGE], frame[2 * LARGE];
+    ss_log *log;
+    ss_record record;
+    ss_read_result result;
+    TRY(large_log(&log));
+    uint64_t position = SS_FIRST_POSITION;
+    for (uint64_t n = 0; n < LARGE_ONES; n++, position = result.next_position) {
+        TRY(ss_log_get(log, position, 0, frame, sizeof frame, &record, &result));
+        make_large(data, n);
+        CHECK_EQUAL(record.data_size, LARGE);
+        CHECK_BYTES(frame + record.data_offset, data, LARGE);
+    }
+    return SS_OK;
+}
+
+static ss_status pack_large(void)
+{
+    ss_log *log;
+    ss_pack *packing;
+    size_t count, left = 1;
+    TRY(large_log(&log));
+    TRY(ss_log_pack_begin(log, 1, 2, &packing));
+    ss_status status = ss_log_pack_some(packing, 100, &count);
+    while (status == SS_OK && left)
+        status = ss_log_pack_finish(packing, 100, &left);
+    if (status == SS_OK)
+        status = ss_log_pack_commit(packing);
+    ss_log_pack_free(packing);
+    TRY(status == SS_CHANGED ? SS_NOT_FOUND : status);
+    return get_large();
+}
+
 static const scenario scenarios[] = {
     {"frames", made_of_three, look, MISREAD},
     {"copies", made_of_copies, look, MISREAD},
@@ -104,6 +179,9 @@ static const scenario scenarios[] = {
     {"bad-index", made_with_a_bad_index, look, MISREAD},
     {"bad-block", made_with_a_bad_block, look, MISREAD},
     {"roll", made_of_three, roll, MISREAD},
+    {"large", made_large, get_large, MISREAD},
+    {"pack-large", made_large, pack_large, MISREAD},
+    {"verify", made_of_three, verify, MISREAD},
     {"pack", made_of_three, pack, MISREAD},
     {"recover", made_of_three, look_for_reading, MISREAD_COLD},
     {"recover-copies", made_of_copies, look_for_reading, MISREAD_COLD},

@@ -54,6 +54,9 @@ static void check_close(int durability, int flags, uint64_t records)
     store = open_store(flags);
     log = open_log(store, durability);
     check_data(log, "who goes on");
+    ss_recovery report;
+    ss_log_recovery_get(log, &report);
+    CHECK_EQUAL(report.in_place, 1); /* nothing of the close is still under way */
     read_all(log, 0, records);
     close_store(store);
     remove_root();

@@ -95,6 +95,38 @@ static void check_runs_over(int hints, int index)
     remove_root();
 }
 
+/* The last frame of the first segment ends before the second one begins, by less than any frame has. */
+static void check_ends_early(int index)
+{
+    static uint8_t bytes[8 << 10];
+    ss_log *log;
+    ss_store *store = make_log(&log);
+    const uint64_t last = positions[EACH - 1], next = positions[EACH];
+    uint64_t out, damages;
+    close_store(store);
+    forgery f = frame_of(1, last);
+    f.frame_size -= 16;
+    forge(1, &f);
+    if (!index) {
+        int fd = open_segment(1);
+        CHECK_EQUAL(ftruncate(fd, (off_t)(SS_SEGMENT_HEADER_SIZE + next - SS_FIRST_POSITION)), 0);
+        close(fd);
+    }
+    store = open_store(SS_OPEN_READ_ONLY);
+    log = open_log(store, SS_DURABILITY_PROCESS);
+    ss_record record;
+    ss_read_result result;
+    CHECK_EQUAL(ss_log_seek_ordinal(log, EACH + 1, &out), SS_OK);
+    CHECK_EQUAL(out, next);
+    CHECK_EQUAL(ss_log_seek(log, next - 8, &out), SS_OK);
+    CHECK(out == next - 8 || out == next);
+    CHECK_EQUAL(ss_log_get(log, next - 16, 0, bytes, sizeof bytes, &record, &result), SS_NOT_FOUND);
+    CHECK_EQUAL(count_records(log, &damages), TOTAL);
+    CHECK_EQUAL(damages, 1);
+    close_store(store);
+    remove_root();
+}
+
 /* The very last one runs past the published end: its body was never written. */
 static void check_runs_past_the_end(void)
 {
@@ -182,6 +214,8 @@ int main(void)
     for (int hints = 0; hints < 2; hints++)
         for (int index = 0; index < 2; index++)
             check_runs_over(hints, index);
+    check_ends_early(0);
+    check_ends_early(1);
     check_runs_past_the_end();
     CHECK_EQUAL(pack_forged(0), SS_CORRUPT);
     CHECK_EQUAL(pack_forged(1), SS_CORRUPT);

@@ -109,6 +109,40 @@ static void check_slots(void)
     scratch_remove();
 }
 
+/* Who has left is nobody, before its descriptor is closed, and leaving once more changes nothing. */
+static void check_leaving(void)
+{
+    fresh();
+    ss_lock_self a = attach(), b = attach();
+    uint32_t slot = b.slot;
+    ss_lock_detach(&b);
+    CHECK_EQUAL(a.slots[slot].pid, 0);
+    CHECK_EQUAL(ss_lock_slot_alive(&a, slot), 0);
+    atomic_store(&a.slots[0].pid, 77); /* nobody's */
+    detach(&b);
+    CHECK_EQUAL(a.slots[0].pid, 77);
+    detach(&a);
+    scratch_remove();
+}
+
+/* A lock file that answers with errors proves nobody dead, and gives no slot; the error is told. */
+static void check_errors(void)
+{
+    fresh();
+    ss_lock_self a = attach(), b = attach(), deaf = a;
+    int taken_over;
+    deaf.fd = -1;
+    atomic_store(&shared->word, b.word);
+    CHECK_EQUAL(ss_lock_slot_alive(&deaf, b.slot), 1);
+    CHECK_EQUAL(ss_lock_try_or_take_over(&deaf, &shared->word, &taken_over), SS_WOULD_BLOCK);
+    CHECK_EQUAL(shared->word, b.word);
+    ss_status status = ss_lock_attach(&deaf);
+    CHECK(status != SS_OK && status != SS_LIMIT);
+    detach(&a);
+    detach(&b);
+    scratch_remove();
+}
+
 static void check_generations_wrap(void)
 {
     fresh();
@@ -198,6 +232,34 @@ static void check_the_dead_under_signals(void)
     scratch_remove();
 }
 
+static _Atomic int alarms, closing_soon;
+
+static void count_alarm(int number)
+{
+    (void)number;
+    if (atomic_fetch_add(&alarms, 1) == 50) /* whoever does not come back for a signal comes back closed */
+        atomic_store(&closing_soon, SS_LOCK_CLOSING);
+}
+
+/* A signal ends the wait for an owner that lives: its handler may have something to raise. */
+static void check_signals_are_told(void)
+{
+    fresh();
+    ss_lock_self self = attach();
+    self.closing = &closing_soon;
+    pid_t child = child_with_lock();
+    struct sigaction action = {.sa_handler = count_alarm};
+    struct itimerval every = {.it_interval = {.tv_usec = 10000}, .it_value = {.tv_usec = 10000}}, never = {{0}, {0}};
+    CHECK_EQUAL(sigaction(SIGALRM, &action, NULL), 0);
+    CHECK_EQUAL(setitimer(ITIMER_REAL, &every, NULL), 0);
+    int taken_over;
+    CHECK_EQUAL(ss_lock_acquire(&self, &shared->word, &taken_over), SS_INTERRUPTED);
+    CHECK_EQUAL(setitimer(ITIMER_REAL, &never, NULL), 0);
+    end(child);
+    detach(&self);
+    scratch_remove();
+}
+
 /* A stopped process is alive: whoever wants its lock waits, however long, and gets it when it is let go. */
 static void check_the_stopped(void)
 {
@@ -230,6 +292,9 @@ static void check_damaged_words(void)
 {
     fresh();
     ss_lock_self self = attach();
+    int fd = scratch_open("lock", O_RDWR), locked = 0; /* somebody holds the byte of a slot that there is not */
+    CHECK_EQUAL(ss_file_lock_try(fd, SS_LOCK_BYTE_SLOTS, 1, &locked), SS_OK);
+    CHECK_EQUAL(locked, 1);
     const uint32_t words[] = {1, 0x7fffffff, 0x80000000, UINT32_MAX, 1u << 21, 500u << 21 | 3, self.word ^ 1};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         int taken_over = 0;
@@ -238,6 +303,7 @@ static void check_damaged_words(void)
         CHECK_EQUAL(taken_over, 1);
         ss_lock_release(&shared->word);
     }
+    close(fd);
     detach(&self);
     scratch_remove();
 }
@@ -284,10 +350,13 @@ int main(void)
 {
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     check_slots();
+    check_leaving();
+    check_errors();
     check_generations_wrap();
     check_exclusion();
     check_the_dead();
     check_the_dead_under_signals();
+    check_signals_are_told();
     check_the_stopped();
     check_damaged_words();
     check_many();

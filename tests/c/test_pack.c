@@ -1,6 +1,9 @@
 /* Compacting: sealed segments become one of blocks, and nothing that a reader, a seek, verify or recovery says of the
  * log changes. */
 #define _GNU_SOURCE
+#include <stddef.h>
+
+#include "control.h"
 #include "packs.h"
 
 enum { TOTAL = 2000, EACH = 300 };
@@ -327,6 +330,52 @@ static void test_recovered_from_packs_alone(void)
     remove_root();
 }
 
+/* Damage before a packed segment ends with its frame: what stands behind it in its own segment is not given up. */
+static void test_damage_before_a_pack(void)
+{
+    char path[128];
+    fresh_root();
+    ss_store *store = open_store(SS_OPEN_CREATE);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    uint64_t bad = 0, next = 0;
+    for (uint64_t n = 0; n < 40; n++) {
+        uint64_t end = put(log, n);
+        bad = n == 4 ? end : bad;
+        next = n == 5 ? end : next;
+        if (n == 19 || n == 39)
+            CHECK_EQUAL(ss_log_roll(log, 0), SS_OK);
+    }
+    CHECK_EQUAL(ss_log_sync(log, 0), SS_OK);
+    CHECK_EQUAL(pack_segments(log, 2, 2), SS_OK);
+    ss_log_state before, after;
+    CHECK_EQUAL(ss_log_state_get(log, &before), SS_OK);
+    close_store(store);
+    ss_control_entry entry = {.stream_id = 1}; /* of the hints an old one alone came to the disk */
+    ss_control_watermark_store(&entry, bad, 0);
+    snprintf(path, sizeof path, "%s/control", root);
+    FILE *file = fopen(path, "r+");
+    CHECK(file != NULL);
+    fseek(file, SS_CONTROL_HEADER_SIZE + offsetof(ss_control_entry, watermarks), SEEK_SET);
+    CHECK_EQUAL(fwrite(&entry.watermarks, sizeof entry.watermarks, 1, file), 1);
+    fclose(file);
+    snprintf(path, sizeof path, "%s/streams/1/0/%012d.seg", root, 1);
+    file = fopen(path, "r+");
+    CHECK(file != NULL);
+    fseek(file, (long)(SS_SEGMENT_HEADER_SIZE + bad - SS_FIRST_POSITION + 60), SEEK_SET);
+    fputs("no byte of this is zero", file);
+    fclose(file);
+    store = open_store(0);
+    log = open_log(store, SS_DURABILITY_PROCESS);
+    CHECK_EQUAL(ss_log_state_get(log, &after), SS_OK);
+    CHECK_EQUAL(after.record_count, before.record_count);
+    CHECK_EQUAL(after.tail, before.tail);
+    ss_recovery report;
+    ss_log_recovery_get(log, &report);
+    CHECK_EQUAL(report.damage_bytes, next - bad);
+    close_store(store);
+    remove_root();
+}
+
 int main(void)
 {
     for (pack_squeezed = 0; pack_squeezed < 1000; pack_squeezed = pack_squeezed * 30 + 2) {
@@ -339,5 +388,6 @@ int main(void)
     test_epochs_stay_known();
     test_an_idle_process_lets_go();
     test_recovered_from_packs_alone();
+    test_damage_before_a_pack();
     return check_report();
 }

@@ -1,6 +1,9 @@
 /* Recovery and what is known about the past: a clean close, hints that are lost or in doubt, rolls that died half-way,
  * and any image that a power cut can leave. */
 #define _GNU_SOURCE
+#include <signal.h>
+#include <sys/resource.h>
+
 #include "check.h"
 #include "crashed.h"
 
@@ -100,6 +103,63 @@ static void check_in_doubt(void)
     check_copied(past->positions[SYNCED]);
 }
 
+/* The copy was made and its header written, and nothing says that either was synced: it is copied once more. What the
+ * watermark covers is not. */
+static void check_copy_in_doubt(void)
+{
+    static uint8_t copy[ROOM];
+    put_image();
+    put_control32(offsetof(ss_control_header, poison), 5);
+    ss_store *store = open_store(0);
+    ss_log_state state;
+    CHECK_EQUAL(ss_log_state_get(open_log(store, SS_DURABILITY_PROCESS), &state), SS_OK);
+    CHECK_EQUAL(state.segment_ordinal, 2);
+    close_store(store);
+    CHECK_EQUAL(scratch_read(SECOND, copy, ROOM, 0), ROOM);
+    for (uint64_t mark = SYNCED - 5; mark <= TOTAL; mark += 5) { /* below the copy, where it begins, inside, its end */
+        put_image();
+        scratch_write(SECOND, copy, ROOM, 0);
+        ss_control_entry entry = {.stream_id = 1};
+        ss_control_watermark_store(&entry, past->positions[mark], 0);
+        scratch_write("control", &entry.watermarks, sizeof entry.watermarks,
+                      SS_CONTROL_HEADER_SIZE + offsetof(ss_control_entry, watermarks));
+        store = open_store(0);
+        ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+        ss_recovery report;
+        CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+        ss_log_recovery_get(log, &report);
+        CHECK_EQUAL(report.copied_bytes, mark < TOTAL ? past->positions[TOTAL] - past->positions[SYNCED] : 0);
+        CHECK_EQUAL(state.durable, past->positions[TOTAL]);
+        const expectation all = whole('A', TOTAL);
+        CHECK_EQUAL(read_all(log, &all), TOTAL);
+        close_store(store);
+    }
+}
+
+/* A recovery that fails, for want of room say, is made again: nobody goes on upon half of it. */
+static void check_failed_recovery(void)
+{
+    put_image();
+    put_control32(offsetof(ss_control_header, poison), 5);
+    ss_store *store = open_store(0);
+    ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    struct rlimit limit, none = {.rlim_cur = 1};
+    ss_log_state state;
+    ss_recovery report;
+    CHECK_EQUAL(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    none.rlim_max = limit.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK_EQUAL(setrlimit(RLIMIT_FSIZE, &none), 0);
+    CHECK(ss_log_state_get(log, &state) != SS_OK);
+    CHECK(ss_log_state_get(log, &state) != SS_OK);
+    CHECK_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    CHECK_EQUAL(ss_log_state_get(log, &state), SS_OK);
+    ss_log_recovery_get(log, &report);
+    CHECK_EQUAL(report.copied_bytes, past->positions[TOTAL] - past->positions[SYNCED]);
+    CHECK_EQUAL(state.durable, past->positions[TOTAL]);
+    close_store(store);
+}
+
 /* A read-only handle that is alone recovers in private memory: a sync stream shows nothing in doubt, and no byte
  * changes. */
 static void check_read_only(void)
@@ -189,6 +249,8 @@ int main(void)
     check_clean_close();
     write_and_die(SS_DURABILITY_PROCESS);
     check_in_doubt();
+    check_copy_in_doubt();
+    check_failed_recovery();
     check_read_only();
     check_unfinished_rolls();
     check_crash_images();

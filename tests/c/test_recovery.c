@@ -131,6 +131,32 @@ static void check_lost_suffix(void)
     scratch_remove();
 }
 
+/* The catalog's own log has no horizon but its first segment, be there one or several. */
+static void check_first_segment(void)
+{
+    scratch_new();
+    for (int round = 0; round < 5; round++) {
+        ss_store *store = open_store(SS_OPEN_CREATE);
+        ss_log *log = NULL;
+        ss_log_options options = {.durability = SS_DURABILITY_PROCESS, .segment_size_max = 256 << 10};
+        CHECK_EQUAL(ss_store_log(store, 0, 0, &options, &log), SS_OK);
+        ss_log_state state = state_of(log);
+        ss_segment_info segments[8];
+        size_t count = 0;
+        uint64_t freed;
+        CHECK_EQUAL(ss_log_segments(log, segments, 8, &count), SS_OK);
+        CHECK_EQUAL(state.start, count ? segments[0].base : SS_FIRST_POSITION);
+        CHECK_EQUAL(count, round < 4 ? round : 1);
+        put(log);
+        CHECK_EQUAL(ss_log_roll(log, 0), SS_OK);
+        put(log);
+        if (round == 0 || round == 3)
+            CHECK_EQUAL(ss_log_trim(log, state_of(log).segment_base, &freed), SS_OK);
+        close_store(store);
+    }
+    scratch_remove();
+}
+
 /* A file cut short under a known durable end is damage to report, not a signal to die of. */
 static void check_cut_file(uint64_t keep)
 {
@@ -173,6 +199,7 @@ int main(void)
     check_flush_first();
     check_no_control();
     check_lost_suffix();
+    check_first_segment();
     check_cut_file(SS_SEGMENT_HEADER_SIZE + 100 * FRAME + 8);
     check_cut_file(SS_SEGMENT_HEADER_SIZE);
     return check_report();

@@ -24,6 +24,11 @@ static void close_both(void)
 {
     close_store(yours);
     close_store(mine);
+    char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (fgets(line, sizeof line, maps)) /* whoever used a segment has let it go */
+        CHECK(strstr(line, ".seg") == NULL);
+    fclose(maps);
     remove_root();
 }
 
@@ -58,6 +63,26 @@ static void test_sync_of_what_was_trimmed(int in_doubt, int all)
     close_both();
 }
 
+/* Each round counts: itself, what it took, the puts that it released. */
+static void test_rounds_are_counted(void)
+{
+    open_both(SS_DURABILITY_PROCESS);
+    ss_log_live before, after;
+    ss_log_live_get(your_log, &before);
+    for (uint64_t round = 1; round < 4; round++) {
+        put(my_log, 2 * round - 1);
+        put(my_log, 2 * round);
+        CHECK_EQUAL(ss_log_sync(my_log, 0), SS_OK);
+        CHECK_EQUAL(ss_log_sync(my_log, 0), SS_OK); /* nothing is left for this one */
+        ss_log_live_get(your_log, &after);
+        CHECK_EQUAL(after.sync_count, before.sync_count + round);
+        CHECK_EQUAL(after.synced_puts, before.synced_puts + 2 * round);
+        CHECK(after.sync_total_us >= after.sync_max_us); /* which may be 0 where the files lie in memory */
+        CHECK(after.sync_total_us <= after.sync_max_us * after.sync_count);
+    }
+    close_both();
+}
+
 /* A leader died in its round, and an append half-way too: what is in doubt is copied, and counted anew. */
 static void test_round_in_doubt_over_half_an_append(void)
 {
@@ -67,9 +92,11 @@ static void test_round_in_doubt_over_half_an_append(void)
     ss_control_entry *entry = my_log->entry;
     atomic_store(&entry->sync_inflight, atomic_load(&entry->tail));
     atomic_store(&entry->reserve_end, atomic_load(&entry->tail) + 64);
-    atomic_store(&entry->sync_number, 0); /* nobody was there before it */
+    atomic_store(&entry->sync_number, 0);  /* nobody was there before it */
+    atomic_store(&entry->record_count, 6); /* it had counted, and came no further */
     CHECK_EQUAL(ss_log_sync(your_log, 0), SS_OK);
     CHECK_EQUAL(state_of(my_log).durable, state_of(my_log).tail);
+    CHECK_EQUAL(state_of(my_log).record_count, 5);
     read_all(my_log, 0, 5);
     put(my_log, 5);
     read_all(your_log, 0, 6);
@@ -380,6 +407,7 @@ int main(void)
 {
     for (int i = 0; i < 4; i++)
         test_sync_of_what_was_trimmed(i & 1, i >> 1);
+    test_rounds_are_counted();
     test_round_in_doubt_over_half_an_append();
     test_a_close_that_is_none();
     test_a_large_record_is_packed();

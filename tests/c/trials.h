@@ -37,6 +37,7 @@ static const struct {
     {CALL_MKDIR, ENOSPC, 0},
     {CALL_STAT, EIO, 0},
     {CALL_UNLINK, EIO, 0},
+    {CALL_UNLINK, ENOENT, 0},
     {CALL_RENAME, EIO, 0},
     {CALL_READ, EIO, 0},
     {CALL_READ, EINTR, 0},
