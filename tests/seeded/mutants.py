@@ -2,7 +2,8 @@
 
 The files that decide what an acknowledgement is worth are changed, one place at a time. Each change is compiled once
 and given to the C programs, what costs least first, until one fails. One whose machine code is the original's is no
-change and another is drawn for it. What no suite notices must stand in tests/seeded/survivors.txt with its reason.
+change and another is drawn for it. What no suite notices must stand in tests/seeded/survivors.txt with its reason; the
+costly suites are asked about that again only with --all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from figures import Figures
@@ -20,7 +22,7 @@ from seeded.mutant import Mutant, drawn, mutants
 from seeded.seed import ROOT
 from seeded.surviving import SURVIVORS, against, read
 
-# What finds most of a file's mutants; then all others, by what they cost.
+# What finds most of a file's mutants, what costs hardly anything, and what costs a second or more of a processor.
 FIRST: dict[str, tuple[str, ...]] = {
     "csrc/record.c": ("plain/test_record", "plain/test_scan", "plain/test_log_damage"),
     "csrc/recovery.c": ("plain/test_recovery", "plain/test_recover", "plain/test_recover_past"),
@@ -29,14 +31,16 @@ FIRST: dict[str, tuple[str, ...]] = {
     "csrc/log_append.c": ("plain/test_order", "plain/test_limits", "plain/test_boundaries"),
     "csrc/log_sync.c": ("plain/test_rounds", "plain/test_order", "plain/test_sync"),
 }
-BY_COST = (
+CHEAP = (
     "plain/test_publish", "plain/test_record", "plain/test_recovery", "plain/test_segment", "plain/test_terms",
     "plain/test_limits", "plain/test_control", "plain/test_close", "plain/test_log_damage", "plain/test_scan",
     "plain/test_states", "plain/test_order", "plain/test_recover", "plain/test_recover_past", "plain/test_rounds",
     "plain/test_boundaries", "plain/test_index_hostile", "plain/test_threads", "plain/test_leaks",
-    "plain/test_pack_hostile", "kill/kill_trim", "plain/test_lock", "plain/test_edges", "plain/test_pack",
-    "plain/test_log", "plain/test_frame_ends", "kill/kill_takeover", "kill/kill_pack", "plain/test_sync",
-    "kill/kill_points", "plain/fault_calls '' 23", "plain/fault_damage '' 23",
+    "plain/test_pack_hostile", "plain/test_edges", "kill/kill_trim",
+)  # fmt: skip
+COSTLY = (
+    "plain/test_lock", "plain/test_pack", "plain/test_log", "plain/test_frame_ends", "kill/kill_takeover",
+    "kill/kill_pack", "plain/test_sync", "kill/kill_points", "plain/fault_calls", "plain/fault_damage",
 )  # fmt: skip
 MEMORY = Path("/dev/shm")
 
@@ -46,9 +50,9 @@ def build_in_memory(scratch: Path) -> CBuild:
     return CBuild(scratch, MEMORY if MEMORY.is_dir() else None)
 
 
-def suites(file: str) -> list[str]:
+def suites(file: str, costly: bool = True) -> list[str]:
     """Those that are asked about a file, in order."""
-    return list(dict.fromkeys(FIRST[file] + BY_COST))
+    return list(dict.fromkeys(FIRST[file] + CHEAP + (COSTLY if costly else ())))
 
 
 def noticed(build: CBuild, mutant: Mutant, asked: list[str]) -> str:
@@ -65,9 +69,10 @@ def noticed(build: CBuild, mutant: Mutant, asked: list[str]) -> str:
 
 
 class Run:
-    """What became of the mutants of one run."""
+    """What became of the mutants of one run. Costly suites are asked about a listed survivor only with `everything`."""
 
-    def __init__(self) -> None:
+    def __init__(self, listed: Collection[Mutant], everything: bool) -> None:
+        self._listed = frozenset() if everything else frozenset(listed)
         self.every: list[Mutant] = []
         self.noticed: list[Mutant] = []
         self.survived: list[Mutant] = []
@@ -83,7 +88,7 @@ class Run:
                 break
             begun = time.monotonic()
             try:
-                by = noticed(build, mutant, suites(file))
+                by = noticed(build, mutant, suites(file, mutant not in self._listed))
             except NotBuilt:
                 self.nonsense += 1
                 continue
@@ -98,9 +103,11 @@ def main() -> int:
     parser.add_argument("--file", choices=list(FIRST), action="append")
     parser.add_argument("--count", type=int, default=20, help="of each file")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--all", action="store_true", help="ask the costly suites about explained survivors too")
     options = parser.parse_args()
     explained = read(SURVIVORS.read_text(encoding="utf-8"))
-    run, begun, files = Run(), time.monotonic(), options.file or list(FIRST)
+    begun, files = time.monotonic(), options.file or list(FIRST)
+    run = Run(explained.reasons, options.all)
     build = build_in_memory(ROOT / "build" / "mutants")
     ended = False
     try:
