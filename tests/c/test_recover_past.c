@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "crashed.h"
+#include "log.h"
 
 /* ---- What is known about the past ---- */
 
@@ -136,13 +137,17 @@ static void check_copy_in_doubt(void)
     }
 }
 
-/* A recovery that fails, for want of room say, is made again: nobody goes on upon half of it. */
-static void check_failed_recovery(void)
+/* A recovery that fails, for want of room say, is made again: nobody goes on upon half of it, and what was in doubt
+ * still is, be it an earlier incarnation's or that of somebody who died recovering. */
+static void check_failed_recovery(int died_recovering)
 {
     put_image();
-    put_control32(offsetof(ss_control_header, poison), 5);
+    if (!died_recovering)
+        put_control32(offsetof(ss_control_header, poison), 5);
     ss_store *store = open_store(0);
     ss_log *log = open_log(store, SS_DURABILITY_PROCESS);
+    if (died_recovering)
+        atomic_store(&log->entry->sync_inflight, past->positions[TOTAL]);
     struct rlimit limit, none = {.rlim_cur = 1};
     ss_log_state state;
     ss_recovery report;
@@ -250,7 +255,8 @@ int main(void)
     write_and_die(SS_DURABILITY_PROCESS);
     check_in_doubt();
     check_copy_in_doubt();
-    check_failed_recovery();
+    check_failed_recovery(0);
+    check_failed_recovery(1);
     check_read_only();
     check_unfinished_rolls();
     check_crash_images();
