@@ -12,14 +12,16 @@ from datetime import datetime, timedelta, timezone
 from functools import partial
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+LAST_US = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, behind which there is no datetime."""
 _MICROSECOND = timedelta(microseconds=1)
 boot_ns = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
 """Nanoseconds of the clock that `boot_us` reads, with no step between: for what is asked every microsecond."""
 
 
 def now_us() -> int:
-    """Microseconds of the wall clock."""
-    return time.time_ns() // 1000
+    """Microseconds of the wall clock; 0 where it stands before 1970."""
+    return max(0, time.time_ns() // 1000)
 
 
 def to_datetime(us: int) -> datetime:
@@ -44,7 +46,7 @@ def to_us(value: datetime | int | float) -> int:
         raise ValueError(f"{value!r} is not a time")
     else:
         us = value * 1_000_000 if isinstance(value, int) else round(value * 1_000_000)
-    if not 0 <= us < 1 << 63:
+    if not 0 <= us <= LAST_US:
         raise ValueError(f"{value!r} lies before 1970 or too far ahead (times are in seconds, not milliseconds)")
     return us
 
