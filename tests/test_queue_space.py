@@ -161,6 +161,25 @@ def test_what_is_copied_aside_is_never_all_in_memory(tmp_path, small, monkeypatc
         assert [letter.body[0] for letter in queue.dead_letters] == list(range(40))
 
 
+def test_what_was_in_flight_once_is_not_read_at_every_opening(tmp_path):
+    """The journal's snapshot is of a time when much was in flight; maintenance makes one of what is left."""
+    with streamstore.open(tmp_path / "s", durability="process", maintenance=False) as store:
+        queue = store.queue("jobs")
+        queue.put_many([[number] for number in range(20_000)])
+        messages = [message for _ in range(20) for message in queue.get_many(1_000)]
+        journal = queue.engine.journal
+        with journal.lock:
+            journal.roll()
+        queue.ack_many(messages)
+        log = journal.open()
+        assert log.state().tail - log.state().start > 100_000
+        assert not store.maintain().problems
+        assert log.state().tail - log.state().start < 1_000
+        assert queue.stats()["total_acknowledged"] == 20_000
+    with streamstore.open(tmp_path / "s") as store:
+        assert store.queue("jobs").stats()["total_acknowledged"] == 20_000
+
+
 def test_what_was_put_within_the_dedup_window_stays(tmp_path, small):
     """An id is remembered by its record, so that record is not trimmed before its time."""
     with streamstore.open(tmp_path / "s", durability="process") as store:

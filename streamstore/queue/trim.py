@@ -29,6 +29,7 @@ _LOOK_EVERY = 4_096
 _COPY_SHARE = 4  # a segment is emptied where a quarter of it or less is still needed
 _COPY_BATCH = 256
 _SIDE = -1  # the side log, beside the shards
+_ENTRY_SIZE_MAX = 2_200  # of a message in a snapshot: most of it is the reason of a dead letter
 _ROLL_SIZE = 64 * limits.KIB  # where maintenance cuts short what would be cut later
 _Fetch = Callable[[int], "native.Record | None"]
 
@@ -92,7 +93,10 @@ class Trimmer:
                 self._tidy_side_log()
         with engine.journal.lock, suppress(StoreFullError):
             now = engine.journal.open().state()
-            if engine.journal.is_long(now.tail - now.start, _ROLL_SIZE):
+            size, state = now.tail - now.start, engine.journal.state
+            entries = len(state.live) + len(state.dead) + len(state.moved) + len(state.cursors)
+            # The last snapshot may be of a time when far more was in flight.
+            if engine.journal.is_long(size, _ROLL_SIZE) or size > max(_ROLL_SIZE, 4 * _ENTRY_SIZE_MAX * entries):
                 engine.journal.roll()
 
     def relieve(self) -> None:
