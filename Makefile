@@ -114,7 +114,7 @@ proof: ## All suites of docs/reliability.md, and its table from their figures; h
 	@$(BIN)/python tests/figures.py docs/reliability.md
 
 model-queue: $(VENV)/.built $(VENV)/.extra-test ## Queues against plain lists: two handles and a process that is killed, for an hour
-	@$(BIN)/python -X dev -m pytest -m stress tests/test_queue_model.py tests/kinesis/test_one_queue.py $(ARGS)
+	@$(BIN)/python -X dev -m pytest -v -m stress tests/test_queue_model.py tests/kinesis/test_one_queue.py $(ARGS)
 
 interop: $(VENV)/.built $(VENV)/.extra-test ## Clients of other makers against the server: JS and Java SDK, KCL, KPL, AWS CLI, async-kinesis
 	@$(BIN)/python -m pytest -m stress tests/interop $(ARGS)
