@@ -56,6 +56,9 @@ static const char *const call_names[CALL_KINDS] = {
  * byte is written, or read, in the middle of it or near its beginning. */
 enum { CALL_WHOLE, CALL_SHORT, CALL_NOTHING, CALL_LOST, CALL_FLIPPED, CALL_FLIPPED_EARLY };
 
+/* From then on: for good, or, as a full disk does, until a file is removed. */
+enum { CALL_ONCE, CALL_LASTING, CALL_UNTIL_ROOM };
+
 static struct {
     _Atomic int kind; /* CALL_KINDS: nothing fails */
     _Atomic uint64_t calls;
@@ -134,6 +137,8 @@ REAL(int, fstat, (int fd, struct stat *info))
 
 REAL(int, unlinkat, (int directory, const char *name, int flags))
 {
+    if (calls_plan.lasting == CALL_UNTIL_ROOM)
+        calls_heal();
     REAL_OR(CALL_UNLINK, -1, __real_unlinkat(directory, name, flags));
 }
 
