@@ -67,6 +67,14 @@ static ss_status act_read(void)
     return SS_OK;
 }
 
+/* The first thing that is done to it. */
+static ss_status act_roll_first(void)
+{
+    TRY(open_all(0));
+    TRY(ss_log_roll(log_, 0));
+    return put(1);
+}
+
 /* What failed is asked for once more. */
 static ss_status act_put_again(void)
 {
@@ -392,6 +400,7 @@ static const scenario scenarios[] = {
     {"waits", made_in_pieces, act_waits, ALONE},
     {"put-again", made_cut, act_put_again, ALONE},
     {"recover-again", made_dead, act_put_again, ALONE},
+    {"roll-first", made_dead, act_roll_first, ALONE},
     {"terms-known", made_with_terms, act_terms_known, ALONE},
     {"trim-pieces", made_in_pieces, act_trim, ALONE},
     {"trim-inside", made_packed, act_trim_inside, ALONE},

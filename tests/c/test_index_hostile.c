@@ -113,6 +113,8 @@ static void test_trailers(void)
         try_trailer(i, trailer, size, changes[i].at, changes[i].value);
     write_file(image, trailer + 24); /* the file ends in it */
     ask_everything("trailer", 100);
+    write_file(image, trailer + size - 16); /* behind its head */
+    ask_everything("trailer", 101);
     remove_root();
 }
 
