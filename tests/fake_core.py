@@ -19,7 +19,7 @@ from compiling import shared_library
 
 # Statuses, and what scripts speak of: as in csrc/status.h and tests/c/fake_core.c.
 OK, FULL, CORRUPT, TRIMMED, SHARD_CLOSED, POISONED, CLOSED = 0, 5, 7, 8, 9, 11, 14
-INTERRUPTED, WOULD_BLOCK = 20, 21
+INTERRUPTED, WOULD_BLOCK, SMALL = 20, 21, 23
 APPEND_TRY, APPEND, SYNC, READ, GET, STATE = range(6)
 
 EPOCH = 1_700_000_000_000_000

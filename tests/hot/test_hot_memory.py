@@ -319,6 +319,13 @@ def test_failures_are_told(fake, log):
         except TypeError as error:
             return str(error)
 
+    def of_no_type():
+        try:
+            return alone.put_record(5.5, "k")
+        except fake_core.ArgumentTypeError as error:
+            return str(error)
+
+    assert starved(of_no_type, lambda got: got == "data must be bytes, bytearray or memoryview, not float") > 2
     assert starved(partly, lambda got: "PutResult" in got and f" {POISONED}," in got) > 3
     assert starved(at_all, lambda got: "'int' and 'str'" in got) > 0
 

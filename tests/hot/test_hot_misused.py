@@ -40,6 +40,16 @@ WRONG = (
 COUNTED = [each for each in WRONG if type(each) in (object, list, memoryview)]
 
 
+class Unequal(str):
+    """A key that takes a dict's look-up down with it."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other):
+        raise KeyError("never equal")
+
+
 def misuse(call, *right, spare=1):
     """Call with everything wrong that there is a name for; returns how often that was refused."""
     refused = 0
@@ -215,17 +225,12 @@ def test_a_module_that_is_not_bound_says_so(core):
         with pytest.raises((RuntimeError, SystemError, TypeError, ValueError), match=r"bind|bound|Target"):
             call()
     errors = dict(fake_core.ERRORS)
+    for arguments in ((), ("x", len, len, len, len, errors), (core.fake_core_functions(), len, len, len, len, 5)):
+        with pytest.raises(TypeError):
+            unbound.bind(*arguments)
     for wrong in ({}, {**errors, "argument": 5}, {"argument": ValueError}, {**errors, "type": int}):
         with pytest.raises(TypeError, match="must be an exception class"):
             unbound.bind(core.fake_core_functions(), len, len, len, len, wrong)
-
-    class Unequal(str):
-        __slots__ = ()
-        __hash__ = str.__hash__
-
-        def __eq__(self, other):
-            raise KeyError("never equal")
-
     with pytest.raises(KeyError, match="never equal"):
         unbound.bind(core.fake_core_functions(), len, len, len, len, {Unequal("argument"): ValueError})
     with pytest.raises(ValueError, match="sequence number") as told:
@@ -326,3 +331,14 @@ def test_user_records_out_of_their_shard_are_left_out():
     assert ([each.data for each in kept], dropped) == ([b"in"], 2)
     assert _hot.deaggregate_records([record], 1, 10, 20) == ([], 3)
     assert len(_hot.deaggregate_records([record], 0, 10, 20)[0]) == 3
+
+
+def test_attributes_that_cannot_be_looked_up_raise_what_they_raise(fake, log):
+    """Whatever the bound function makes of a block."""
+    fake.put(log, (b"data", "k"), attribute_blocks=[b"\x80"])
+    (record,) = fake.records(log)
+    made = {Unequal("t"): 1, Unequal("s"): 2}
+    fake.hot.bind(fake.core.fake_core_functions(), len, lambda block: made, len, len, fake_core.ERRORS)
+    for name in ("event_us", "event_time", "source"):
+        with pytest.raises(KeyError, match="never equal"):
+            getattr(record, name)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_core import CLOSED, CORRUPT, FIRST, HEADER, INTERRUPTED, OK, POISONED, READ, TRIMMED, Fake, StatusError
+from fake_core import CLOSED, CORRUPT, FIRST, HEADER, INTERRUPTED, OK, POISONED, READ, SMALL, TRIMMED, Fake, StatusError
 
 
 def fill(fake, log, count, size=16):
@@ -106,6 +106,16 @@ def test_a_record_longer_than_the_buffer_is_read(fake, log, buffer_size):
     """The chunk grows to the one frame that does not fit."""
     fill(fake, log, 3, 4000)
     assert numbers(fake.read(log, buffer_size=buffer_size)) == [0]
+
+
+def test_a_buffer_that_is_too_small_for_nothing_is_an_error(fake, log):
+    """A core that wants more room than it has, and does not say how much, is not asked for ever."""
+    fill(fake, log, 3)
+    log.script(READ, SMALL, 1 << 30)
+    with pytest.raises(StatusError) as told:
+        fake.read(log)
+    assert told.value.args[0] == SMALL
+    assert log.calls(READ) == 1
 
 
 def test_a_long_record_waits_for_its_own_chunk(fake, log):
