@@ -6,9 +6,11 @@ import os
 import random
 import re
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -439,3 +441,59 @@ def test_pieces_are_all_of_the_bytes_in_order(lines, multi_line, newline, size_m
     if not multi_line or size_max >= len(data):  # what is too long is cut before it is known where it would end
         some = cut(data, size_max, start=start)
         assert some == pieces[: len(some)]
+
+
+@pytest.mark.parametrize("name", ["app.log.1", "app-1.log"])
+@pytest.mark.parametrize("more", [0, 30])
+def test_a_copy_that_is_found_with_its_original_is_no_other_file(stream, logs, name, more):
+    """The first look comes between copying and truncating: whatever the copy is called, and has the original grown."""
+    writer = Writer(logs / "app.log")
+    writer.write(100)
+    shutil.copy(writer.path, logs / name)
+    os.utime(writer.path, ns=(1, 1))  # written to before it was copied, however coarse the clock of files is
+    writer.write(more)
+    tail = Tail(stream, logs / "*log*")
+    tail.step()
+    assert once(tail, writer.lines)
+    os.truncate(writer.path, 0)
+    writer.write(50)
+    tail.step()
+    assert once(tail, writer.lines)
+
+
+def test_files_with_the_same_beginning_are_two_from_the_first_look(stream, logs):
+    """What differs at its end is no copy, however long the header is that both have."""
+    first, second = Writer(logs / "a.log"), Writer(logs / "b.log")
+    for writer in (first, second):
+        writer.path.write_bytes(b"header\n" * 200)
+        writer.lines += [b"header"] * 200
+    first.write(100)
+    second.write(50)
+    tail = Tail(stream, logs / "*.log")
+    tail.step()
+    assert once(tail, first.lines + second.lines)
+
+
+@pytest.mark.parametrize("options", [{}, {"multi_line": "^begin"}])
+def test_what_came_since_an_old_look_is_not_at_its_end(stream, logs, monkeypatch, options):
+    """A capture that is behind by more than a line may wait cuts none that is being written, though the file was
+    rotated in the meantime; quiet counts from the growth that was seen.
+    """
+    later = 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later, sleep=time.sleep)
+    monkeypatch.setattr("streamstore.capture.files.time", clock)
+    monkeypatch.setattr("streamstore.capture.files.ROTATED_QUIET", 5.0)
+    path = logs / "app.log"
+    path.write_bytes(b"begin 1\n")
+    source = FileSource([str(logs / "app.log*")], **options)
+    with Capture(stream, source) as capture:
+        (tracked,) = source._folder.tracked.values()
+        with open(path, "ab") as file:
+            file.write(b"begin 2\nbegin 3 of wh")
+        path.rename(logs / "app.log.1")
+        path.write_bytes(b"")
+        later = 10.0
+        found = source._fetch(tracked, follow=True)
+        assert found is not None
+        assert [taken.entry.data for taken in found] == [b"begin 1", b"begin 2"][: 1 if options else 2]
+        capture.stop()

@@ -174,7 +174,8 @@ class FileSource:
         if until is not None:
             data = data[: until - tracked.read]
         quiet = time.monotonic() - tracked.grown_at
-        at_end = tracked.read + len(data) >= tracked.size_seen
+        # Under load the last look may be old. What came since then is not quiet, and its last line may be half of one.
+        at_end = tracked.read + len(data) >= tracked.size_seen == os.fstat(tracked.file).st_size
         pieces = cut(
             data,
             self._size_max,

@@ -3,7 +3,7 @@
 Rotation, kind by kind. Renamed: the inode is known, and so is the content, whatever its path. A new file beside the old
 one: an inode and a content of their own. Truncated: the inode is known, and its content is another; the old content is
 looked for elsewhere. Copied and truncated: the copy has the old content, which goes on there. A copy of a file that
-still stands is nobody until the original goes.
+still stands is nobody until the original goes, also where both are found in the same look.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from streamstore.capture.tracked import HEAD_SIZE, Tracked
+from streamstore.capture.tracked import HEAD_SIZE, WINDOW, Tracked
 
 # A copy is looked for, and an open file that was taken out of the patterns is kept, for so many seconds.
 LOOK_FOR = 30.0
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     device: int
     inode: int
     size: int
+    changed_ns: int
 
     @property
     def key(self) -> tuple[int, int]:
@@ -68,7 +69,8 @@ class Folder:
         known = {each.key for each in self.tracked.values() if each.lost_since is None}
         fresh = [each for key, each in seen.items() if key not in known]
         self._waiting = {key: said for key, said in self._waiting.items() if key in seen and key not in known}
-        for each in fresh:
+        # Of an original and its copy the original comes first: it may have grown since, and the copy is the later one.
+        for each in sorted(fresh, key=lambda each: (-each.size, each.changed_ns)):
             self._decide(each, now)
         for lost in [each for each in self.tracked.values() if each.lost_since is not None]:
             self._look_beside(lost, known)
@@ -155,6 +157,8 @@ class Folder:
             size, since = self._waiting.get(seen.key, (-1, now))
             self._waiting[seen.key] = (status.st_size, since if status.st_size == size else now)
             found = self._content_of(seen, file, status.st_size)
+            if found is None and self._is_in_unread(file, status.st_size):
+                return  # the next look knows more of that
             if found is None:
                 found = self._begin(seen, file, status.st_size)
             elif found.lost_since is None or not found.is_in(file, status.st_size):
@@ -175,6 +179,12 @@ class Folder:
         whole = [each for each in candidates if each.is_in(file, size)]
         lost = [each for each in whole if each.lost_since is not None]
         return next(iter([*lost, *whole, *candidates]), None)
+
+    def _is_in_unread(self, file: int, size: int) -> bool:
+        """Is what a file has the beginning of a content of which nothing was read yet, by its first and last bytes?"""
+        unread = [each.file for each in self.tracked.values() if not (each.head or each.marks) and each.file >= 0]
+        windows = [(min(HEAD_SIZE, size), 0), (min(WINDOW, size), max(0, size - WINDOW))]
+        return any(all(os.pread(file, *each) == os.pread(other, *each) for each in windows) for other in unread)
 
     def _begin(self, seen: Seen, file: int, size: int) -> Tracked:
         made = Tracked(uuid.uuid4().hex, seen.path, seen.path, seen.device, seen.inode)
@@ -224,7 +234,9 @@ def look_at(path: str) -> Seen | None:
         status = os.stat(path)
     except OSError:
         return None
-    return Seen(path, status.st_dev, status.st_ino, status.st_size) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Seen(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _path_of(tracked: Tracked) -> str | None:
