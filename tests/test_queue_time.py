@@ -89,6 +89,15 @@ def test_a_wall_clock_that_was_set_changes_no_delay_of_later_puts(queue, clocks,
     due_at(queue, clocks, 2 * HOUR, "later")
 
 
+def test_a_wall_clock_that_jumped_too_far_to_be_believed_ends_no_delay(queue, clocks, monkeypatch):
+    """Arrivals do not follow it further than an hour either."""
+    queue.put("before", delay=2 * HOUR)
+    jump_us = 10 * HOUR * 1_000_000
+    clocks.set_wall(10 * HOUR)
+    monkeypatch.setattr(native.Attachment, "clock", lambda self: (clock.now_us(), jump_us))
+    due_at(queue, clocks, 2 * HOUR, "before")
+
+
 def test_a_wall_clock_that_is_set_back_makes_no_delay_longer(queue, clocks):
     """The record arrived, as the clock says now, a day from now: it waits for its delay and not a day longer."""
     queue.put("later", delay=HOUR)

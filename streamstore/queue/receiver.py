@@ -19,6 +19,7 @@ from streamstore.queue.events import FoldedDeliveries
 from streamstore.queue.settings import QueueSettings
 from streamstore.queue.source import Damaged, Source, Trimmed
 from streamstore.queue.state import Cursor, position_of, shard_of
+from streamstore.retention import JUMP_MAX_US
 
 _log = logging.getLogger("streamstore")
 _PASSED_TOGETHER = 64
@@ -202,10 +203,22 @@ class Receiver:
         state, ordered = self.journal.state, self.settings.key_order
         if ordered and len(state.live) >= limits.QUEUE_HELD_MAX:
             return False
-        waiting = [(record.position, _due_us(record), key_of(record) if ordered else 0) for record in records]
+        waiting = [(record.position, self._due_us(record), key_of(record) if ordered else 0) for record in records]
         if self._append(events.other("pass", shard, _behind(records[-1]), waiting)):
             self.source.advance(shard, len(records))
         return True
+
+    def _due_us(self, record: Record) -> int:
+        """When a record is to be delivered, on the boot clock. A delay counts from the arrival by the wall clock, which
+        is read now: it may have been set since the queue was opened. Set back, it makes no delay longer; where it is
+        not believed (`retention`), arrivals are not its own either.
+        """
+        delay_us: int = record.attributes.get("delay_us", 0) if record.attribute_block else 0
+        if not delay_us:
+            return 0
+        jump_us = self.journal.open().attachment.clock()[1]
+        now_us = clock.now_us() - (jump_us if jump_us > JUMP_MAX_US else 0)
+        return clock.boot_us() + min(delay_us, record.arrival_us + delay_us - now_us)
 
     def _expire(self, gone: Trimmed, cursor: Cursor) -> None:
         skipped = max(0, gone.ordinal - cursor.ordinal)
@@ -222,16 +235,6 @@ class Receiver:
         ordinal = found[0].ordinal - 1 if found else log.state().record_count
         self._append(events.other("pass", damage.shard, Cursor(position, ordinal, 0, 0), []))
         self.source.skip_to(damage.shard, position)
-
-
-def _due_us(record: Record) -> int:
-    """When a record is to be delivered, on the boot clock. A delay counts from the arrival by the wall clock, which is
-    read now: it may have been set since the queue was opened. Set back, it makes no delay longer.
-    """
-    delay_us: int = record.attributes.get("delay_us", 0) if record.attribute_block else 0
-    if not delay_us:
-        return 0
-    return clock.boot_us() + min(delay_us, record.arrival_us + delay_us - clock.now_us())
 
 
 def _behind(record: Record) -> Cursor:
