@@ -37,7 +37,7 @@ CHEAP = (
     "plain/test_states", "plain/test_order", "plain/test_recover", "plain/test_recover_past", "plain/test_rounds",
     "plain/test_boundaries", "plain/test_index_hostile", "plain/test_threads", "plain/test_leaks",
     "plain/test_pack_hostile", "plain/test_edges", "plain/test_files_gone", "plain/test_forged", "plain/fault_full",
-    "kill/kill_trim",
+    "plain/fault_memory", "kill/kill_trim",
 )  # fmt: skip
 COSTLY = (
     "plain/test_lock", "plain/test_pack", "plain/test_log", "plain/test_frame_ends", "kill/kill_takeover",
