@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import figures
+from progress import Progress
 
 from cuts import seam
 from cuts.images import Counts, Explorer, Failed, under
@@ -86,14 +87,11 @@ def long_ones(explorer: Explorer, images: int) -> None:
 
 def explore(options: argparse.Namespace) -> int:
     """Look at so many images, and leave the figures; also at Ctrl-C."""
-    begun, told = time.monotonic(), 0.0
+    begun, shown = time.monotonic(), Progress()
     base = Path(tempfile.mkdtemp(prefix="streamstore-cuts-", dir=options.base))
 
     def progress(counts: Counts) -> None:
-        nonlocal told
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
-            print(f"\r{counts.images:,} of {options.images:,} images, seed {options.seed} ", end="", file=sys.stderr)
+        shown.tell(f"{counts.images:,} of {options.images:,} images, seed {options.seed}")
 
     explorer = Explorer(base, options.build / f"failed-{options.seed}", options.seed, progress)
     failed, stories = 0, 0
@@ -103,9 +101,9 @@ def explore(options: argparse.Namespace) -> int:
             long_ones(explorer, options.images)
     except Failed as failure:
         failed = 1
-        print(f"\n{failure}\nAgain: make cuts SEED={options.seed} (threads may make it another run)", file=sys.stderr)
+        shown.end(f"{failure}\nAgain: make cuts SEED={options.seed} (threads may make it another run)")
     except KeyboardInterrupt:
-        print("\nended before its time", file=sys.stderr)
+        shown.end("ended before its time")
     finally:
         shutil.rmtree(base)
     counts, seconds = explorer.counts, time.monotonic() - begun
@@ -113,7 +111,8 @@ def explore(options: argparse.Namespace) -> int:
     figures.Figures(
         "cuts", str(options.seed), counts.images, counts.images, counts.records, failed, 0, 0, seconds, note
     ).write(options.base, options.figures)
-    print(f"\r{counts.images:,} images of {note}, {counts.records:,} records, {seconds:.0f} s, {failed} wrong")
+    shown.end()
+    print(f"{counts.images:,} images of {note}, {counts.records:,} records, {seconds:.0f} s, {failed} wrong")
     return failed
 
 

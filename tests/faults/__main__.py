@@ -21,6 +21,7 @@ import figures
 from cuts import seam
 from cuts.images import under
 from cuts.story import Wrong
+from progress import Progress
 
 from faults.scenario import SCENARIOS, faults
 from faults.trial import template, try_it
@@ -47,7 +48,7 @@ class Run:
         self.base = Path(tempfile.mkdtemp(prefix="streamstore-faults-", dir=options.base))
         self.trials = self.failed = self.records = self.cuts = 0
         self.wrong: list[str] = []
-        self.told = 0.0
+        self.progress = Progress()
 
     def scenario(self, name: str, durability: str, backend: str) -> None:
         """One scenario with every fault at every call."""
@@ -64,7 +65,7 @@ class Run:
                     failed, records, cuts = try_it(path, before, made, SCENARIOS[name], fault, first, self.chance)
                 except Wrong as error:
                     self.wrong.append(f"{name}, {durability}, {backend}: {error}")
-                    print(f"\n{self.wrong[-1]}", file=sys.stderr, flush=True)
+                    self.progress.end(self.wrong[-1])
                     if not self.options.going_on:
                         raise
                     failed, records, cuts = 1, 0, 0
@@ -80,9 +81,7 @@ class Run:
     def tell(self, what: str) -> None:
         """Which trial it is; the last line stands when the process dies in it."""
         (self.base / "now").write_text(what)
-        if time.monotonic() - self.told > 1:
-            self.told = time.monotonic()
-            print(f"\r{self.trials:,} trials, {what}          ", end="", file=sys.stderr, flush=True)
+        self.progress.tell(f"{self.trials:,} trials, {what}")
 
     def all(self) -> None:
         """Every scenario over both ways to write and two durabilities."""
@@ -106,7 +105,7 @@ def main() -> int:
     except Wrong:
         pass
     except KeyboardInterrupt:
-        print("\nended before its time", file=sys.stderr)
+        run.progress.end("ended before its time")
     finally:
         shutil.rmtree(run.base)
     seconds = time.monotonic() - begun
@@ -114,7 +113,8 @@ def main() -> int:
     figures.Figures(
         "faults", str(options.seed), run.trials, run.failed, run.records, len(run.wrong), 0, 0, seconds, note
     ).write(options.base, options.figures)
-    print("\n" + "\n".join(run.wrong))
+    run.progress.end()
+    print("\n".join(run.wrong))
     print(f"{run.trials:,} trials, {run.failed:,} calls failed, {note}, {run.records:,} records, {seconds:.0f} s, "
           f"{len(run.wrong)} wrong")  # fmt: skip
     return len(run.wrong) > 0

@@ -8,6 +8,8 @@ import secrets
 import sys
 import time
 
+from progress import Progress
+
 from oracle.base import Base, end_children
 from oracle.machine import Failed, run
 
@@ -22,13 +24,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31), help="a failure tells its own")
     parser.add_argument("--shrink", action="store_true", help="take minutes over making the story of a failure short")
     options = parser.parse_args()
-    number, begun, told = options.seed, time.monotonic(), 0.0
+    number, begun, shown = options.seed, time.monotonic(), Progress()
 
     def progress() -> None:
-        nonlocal told
-        if time.monotonic() - told > 1:
-            told = time.monotonic()
-            print(f"\r{Base.steps:,} of {options.steps:,} steps, seed {number} ", end="", file=sys.stderr, flush=True)
+        shown.tell(f"{Base.steps:,} of {options.steps:,} steps, seed {number}")
 
     logging.getLogger("streamstore").setLevel(logging.ERROR)  # reads are told to skip what was trimmed, and say so
     print(f"seed {options.seed}")
@@ -38,11 +37,12 @@ def main() -> int:
                 number, min(EXAMPLES, -(-(options.steps - Base.steps) // STEPS)), STEPS, progress, shrink=options.shrink
             )
         except Failed as failure:
-            print(f"\n{failure}\n\nAgain: make model SEED={number}", file=sys.stderr)
+            shown.end(f"{failure}\n\nAgain: make model SEED={number}")
             return 1
         number += 1
     end_children()
-    print(f"\r{Base.steps:,} steps, seeds {options.seed} to {number - 1}, {time.monotonic() - begun:.0f} s: all agreed")
+    shown.end()
+    print(f"{Base.steps:,} steps, seeds {options.seed} to {number - 1}, {time.monotonic() - begun:.0f} s: all agreed")
     return 0
 
 

@@ -28,6 +28,7 @@ from cuts.judge import judge
 from cuts.seam import Untraced
 from cuts.story import Wrong
 from cuts.workload import Actor
+from progress import Progress
 
 from power import sightings
 from power.writers import STREAMS, Diary, read, start, write
@@ -158,6 +159,7 @@ def main() -> int:
         print(f"power cuts are not made here: {possible()}")
         return 0
     base = Path(tempfile.mkdtemp(prefix="streamstore-power-", dir=options.base))
+    progress = Progress()
     begun, cuts, records, wrong, seed = time.monotonic(), 0, 0, "", options.seed
     try:
         disk, seed = Disk(base / "0"), options.seed - 1
@@ -169,12 +171,12 @@ def main() -> int:
                 disk = Disk(base / f"{seed + 1}")
                 continue
             cuts += 1
-            print(f"\r{cuts:,} of {options.cuts:,} cuts, seed {seed} ", end="", file=sys.stderr, flush=True)
+            progress.tell(f"{cuts:,} of {options.cuts:,} cuts, seed {seed}")
     except Wrong as error:
         wrong = f"seed {seed}: {error}"
-        print(f"\n{wrong}", file=sys.stderr)
+        progress.end(wrong)
     except KeyboardInterrupt:
-        print("\nended before its time", file=sys.stderr)
+        progress.end("ended before its time")
     finally:
         shutil.rmtree(base)
     seconds = time.monotonic() - begun
@@ -183,7 +185,8 @@ def main() -> int:
         "power", f"{options.seed} to {options.seed + cuts}", cuts, cuts, records, bool(wrong), 0, 0, seconds, note
     )
     told.write(options.base, options.figures)
-    print(f"\r{cuts:,} cuts, {records:,} records, {seconds:.0f} s, {int(bool(wrong))} wrong")
+    progress.end()
+    print(f"{cuts:,} cuts, {records:,} records, {seconds:.0f} s, {int(bool(wrong))} wrong")
     return int(bool(wrong))
 
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import figures
+from progress import Progress
 
 import streamstore
 from rot.damaging import RING, STREAMS, Rows, make, rows, spoil
@@ -87,6 +88,7 @@ def main() -> int:
     options = parser.parse_args()
     logging.getLogger("streamstore").setLevel(logging.CRITICAL)
     base = Path(tempfile.mkdtemp(prefix="streamstore-rot-", dir=options.base))
+    progress = Progress()
     begun, cases, noticed, records, wrong = time.monotonic(), 0, 0, 0, list[str]()
     try:
         all_rows = make(base / "origin", base / "older")
@@ -100,10 +102,9 @@ def main() -> int:
             finally:
                 shutil.rmtree(base / "store")
             cases, records = cases + 1, records + len(all_rows)
-            if cases % 50 == 0:
-                print(f"\r{cases:,} of {options.cases:,} cases ", end="", file=sys.stderr, flush=True)
+            progress.tell(f"{cases:,} of {options.cases:,} cases")
     except KeyboardInterrupt:
-        print("\nended before its time", file=sys.stderr)
+        progress.end("ended before its time")
     finally:
         shutil.rmtree(base)
     seconds, seeds = time.monotonic() - begun, f"{options.seed} to {options.seed + cases - 1}"
@@ -111,7 +112,8 @@ def main() -> int:
     figures.Figures("rot", seeds, cases, cases, records, 0, len(wrong), 0, seconds, note).write(
         options.base, options.figures
     )
-    print("\r" + "\n".join(wrong))
+    progress.end()
+    print("\n".join(wrong))
     print(f"{cases:,} cases, {note}, {seconds:.0f} s, {len(wrong)} wrong")
     return int(bool(wrong))
 
