@@ -116,9 +116,9 @@ static void carry_over(ss_control_entry *entry, const ss_control_entry *old, int
     atomic_store(&entry->sync_inflight, 0);
 }
 
-static ss_status check_header(const ss_control_header *header, uint64_t file_size, const uint8_t store_id[16])
+static ss_status check_header(const ss_control_header *header, const uint8_t store_id[16])
 {
-    if (file_size < SS_CONTROL_HEADER_SIZE || header->magic != SS_CONTROL_MAGIC)
+    if (header->magic != SS_CONTROL_MAGIC)
         return SS_CORRUPT;
     if (header->layout != SS_CONTROL_LAYOUT || header->entry_size != sizeof(ss_control_entry))
         return SS_FORMAT;
@@ -147,7 +147,7 @@ static ss_status map_existing(int directory, const uint8_t store_id[16], int wri
         goto close_file;
     ss_file_map_dont_fork(map, MAP_SIZE);
     *out = (ss_control){.fd = fd, .map = map, .map_size = MAP_SIZE, .header = map};
-    if ((status = check_header(out->header, size, store_id)) != SS_OK)
+    if ((status = check_header(out->header, store_id)) != SS_OK)
         goto unmap;
     uint64_t held = (size - SS_CONTROL_HEADER_SIZE) / sizeof(ss_control_entry);
     uint32_t count = atomic_load(&out->header->log_count);

@@ -64,8 +64,8 @@ static ss_status find_or_make_manifest(ss_store *store)
     ss_status status = ss_manifest_read(store->root, store->info.read_only, store->store_id);
     if (ss_status_code(status) != SS_NOT_FOUND)
         return status;
-    if (!(store->flags & SS_OPEN_CREATE) || store->flags & SS_OPEN_READ_ONLY)
-        return SS_NOT_FOUND;
+    if (!(store->flags & SS_OPEN_CREATE))
+        return SS_NOT_FOUND; /* it was there when this was called */
     if ((status = ss_file_list(store->root, only_ours, NULL)) != SS_OK)
         return status;
     if ((status = ss_manifest_write(store->root, store->store_id)) == SS_OK)
