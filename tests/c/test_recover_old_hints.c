@@ -12,9 +12,9 @@
 enum { TOTAL = 400, EACH = 100, SYNCED = 50, CONTROL_MAX = 1 << 20 };
 
 static struct {
-    uint64_t positions[TOTAL + 1];
-    uint8_t control[CONTROL_MAX];
+    _Alignas(64) uint8_t control[CONTROL_MAX]; /* entries are looked at in it */
     size_t control_size;
+    uint64_t positions[TOTAL + 1];
 } *past;
 
 static void control_file(uint8_t *bytes, size_t *size)
