@@ -9,7 +9,10 @@ import sysconfig
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-LIMITED_API = ("Py_LIMITED_API", "0x030A0000")  # one binary for CPython 3.10 and later
+# A free-threaded CPython has no limited API: there each version has a binary of its own, and brings the GIL back.
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# One binary for CPython 3.10 and later.
+API = ("SS_WHOLE_API", "1") if FREE_THREADED else ("Py_LIMITED_API", "0x030A0000")
 # No -march: a wheel must run on any machine of its architecture.
 COMPILE = ["-std=c11", "-O3", "-pthread", "-fvisibility=hidden"]
 HARDEN = ["-fstack-protector-strong", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"]
@@ -49,7 +52,7 @@ class BuildExtensions(build_ext):
     """Give both modules the same flags, and our own sources the warnings."""
 
     def build_extension(self, ext: Extension) -> None:
-        ext.define_macros = [*ext.define_macros, LIMITED_API]
+        ext.define_macros = [*ext.define_macros, API]
         ext.undef_macros = [*ext.undef_macros, "NDEBUG"]  # asserts are for our own mistakes, and stay on
         ext.extra_compile_args = [*ext.extra_compile_args, *COMPILE, *HARDEN, *sanitizer_flags()]
         ext.extra_link_args = [*ext.extra_link_args, *LINK, *sanitizer_flags()]
@@ -78,9 +81,9 @@ setup(
             sources=sorted(glob.glob("csrc/python/*.c")),
             depends=sorted(glob.glob("csrc/*.h") + glob.glob("csrc/python/*.h")),
             include_dirs=["csrc"],
-            py_limited_api=True,
+            py_limited_api=not FREE_THREADED,
         )
     ],
     cmdclass={"build_ext": BuildExtensions},
-    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+    options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp310"}},
 )

@@ -5,7 +5,7 @@
 #define STREAMSTORE_HOT_H
 
 #define PY_SSIZE_T_CLEAN
-#ifndef Py_LIMITED_API
+#if !defined(Py_LIMITED_API) && !defined(SS_WHOLE_API)
 #define Py_LIMITED_API 0x030A0000
 #endif
 #include <Python.h>
