@@ -244,6 +244,14 @@ ss_status ss_scan_zero(ss_scan *scan, uint64_t from, uint64_t to, int *zero)
     return SS_OK;
 }
 
+/* Whether the index of the segment, sealed with its end there, begins with these bytes: the segment behind it is gone,
+ * and no frame of this one was ever begun there. */
+static int is_index(const ss_segment *segment, const uint8_t *bytes, uint64_t end)
+{
+    return format_load64(bytes) == INDEX_MAGIC_VALUE &&
+           format_load64(bytes + INDEX_ORDINAL) == segment->facts.ordinal && format_load64(bytes + INDEX_END) == end;
+}
+
 ss_status ss_scan_tear_possible(ss_scan *scan, uint64_t position, int *possible, uint64_t *size)
 {
     uint64_t offset = ss_segment_offset(scan->segment, position);
@@ -273,7 +281,7 @@ ss_status ss_scan_tear_possible(ss_scan *scan, uint64_t position, int *possible,
         if ((status = window_at(scan, offset, unit, &bytes, &available)) != SS_OK)
             return status;
     }
-    *possible = available < unit;
+    *possible = available < unit || is_index(scan->segment, bytes, position);
     *size = unit;
     for (size_t at = 0; at + 8 <= unit && at + 8 <= available; at += 8)
         *possible |= format_load64(bytes + at) == 0;

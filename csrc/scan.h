@@ -32,7 +32,7 @@ ss_status ss_scan_resync(ss_scan *scan, uint64_t from, uint64_t limit, uint64_t 
 /* Whether [from, to) as positions holds only zeros; an unallocated rest counts as zeros. */
 ss_status ss_scan_zero(ss_scan *scan, uint64_t from, uint64_t to, int *zero);
 /* Whether the unit at `position` (the frame its header declares if that header holds, else the header) has an
- * aligned all-zero word: then it can be a tear; *size is the unit's size. */
+ * aligned all-zero word, or is where the segment's index begins: then it can be a tear; *size is the unit's size. */
 ss_status ss_scan_tear_possible(ss_scan *scan, uint64_t position, int *possible, uint64_t *size);
 /* The file offset of what stands at `position`: of a packed segment, of its block. */
 uint64_t ss_scan_offset(const ss_scan *scan, uint64_t position);

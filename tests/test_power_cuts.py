@@ -152,3 +152,24 @@ def test_an_expired_shard_may_come_back_in_part(tmp_path):
     (tmp_path / "cut" / "control").write_bytes(hints)
     (tmp_path / "cut" / "streams" / "1" / "0").mkdir()
     assert streamstore.verify(tmp_path / "cut").damage == []
+
+
+def test_an_index_behind_which_nothing_is_left_is_no_damage(tmp_path):
+    """A segment is sealed and has its index, and the power goes before the directory says that the next one is there:
+    whoever made it died, or could not sync the directory, and the index was written by the next process. Behind the
+    last frame stood something that was no frame and no zeros, and was taken for damage to records that never were.
+    """
+    with streamstore.open(tmp_path / "store", maintenance=False) as store:
+        stream = store.create_stream("s", durability="sync")
+        for n in range(3):
+            stream.put_record(b"%d" % n, "k")
+        hints = (tmp_path / "store" / "control").read_bytes()  # the watermarks that the power cut left
+        stream.log(0).roll()
+    with streamstore.open(tmp_path / "store", maintenance=False) as store:
+        store.stream("s").put_record(b"3", "k")
+    segments = tmp_path / "store" / "streams" / "1" / "0"
+    assert b"SSIDX" in (segments / "000000000001.seg").read_bytes()
+    for behind in sorted(segments.iterdir())[1:]:
+        behind.unlink()
+    (tmp_path / "store" / "control").write_bytes(hints)
+    intact(tmp_path / "store", [b"0", b"1", b"2"])
