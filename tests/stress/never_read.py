@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -103,19 +101,8 @@ def main() -> None:
         stream = store.create_stream("s")
         for number in range(RECORDS):
             stream.put_record(bytes([number]) * RECORD, "k")
-    command = [sys.executable, "-m", "streamstore", "serve", options.path, "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=proof.die_with_parent, text=True)
-    try:
-        assert server.stdout is not None
-        with server.stdout as said:
-            port = int(said.readline().split()[1].rpartition(":")[2])
-        run(port, server.pid, options.connections)
-    except proof.Failure as failure:
-        print(f"FAILED: {failure}")
-        sys.exit(1)
-    finally:
-        server.terminate()
-        server.wait()
+    with proof.served(options.path) as (port, pid):
+        run(port, pid, options.connections)
 
 
 if __name__ == "__main__":

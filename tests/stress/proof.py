@@ -10,8 +10,11 @@ import os
 import random
 import signal
 import struct
+import subprocess
+import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,6 +107,24 @@ def read_shard(shard: Any) -> Iterable[Any]:
 def die_with_parent() -> None:
     """Let the kernel kill this process when the one that made it dies."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def served(directory: str) -> Iterator[tuple[int, int]]:
+    """`streamstore serve` of a directory, as (port, pid); a Failure is printed, and ends this program with 1."""
+    command = [sys.executable, "-m", "streamstore", "serve", directory, "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=die_with_parent, text=True)
+    try:
+        assert server.stdout is not None
+        with server.stdout as said:
+            port = int(said.readline().split()[1].rpartition(":")[2])
+        yield port, server.pid
+    except Failure as failure:
+        print(f"FAILED: {failure}")
+        sys.exit(1)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def in_child(work: Any, *arguments: Any) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -79,19 +78,8 @@ def main() -> None:
             store.create_queue(f"q{number}", stream=f"s{number}", start="TRIM_HORIZON")
             identifier = handles.queue_id(key, attach.kept_of(store)[f"q{number}"].id)
             arns.append(f"arn:aws:kinesis:us-east-1:000000000000:queue/{identifier}")
-        command = [sys.executable, "-m", "streamstore", "serve", options.path, "--port", "0"]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=proof.die_with_parent, text=True)
-        try:
-            assert server.stdout is not None
-            with server.stdout as said:
-                port = int(said.readline().split()[1].rpartition(":")[2])
-            print(asyncio.run(wait_all(port, arns, server.pid, store, options.waits)))
-        except proof.Failure as failure:
-            print(f"FAILED: {failure}")
-            sys.exit(1)
-        finally:
-            server.terminate()
-            server.wait()
+        with proof.served(options.path) as (port, pid):
+            print(asyncio.run(wait_all(port, arns, pid, store, options.waits)))
 
 
 if __name__ == "__main__":
