@@ -136,16 +136,14 @@ class CBuild:
         """Whether it passes, and in a time like the unchanged core's on this machine, however busy that is now."""
         if suite not in self._sound_seconds:
             self._sound_seconds[suite] = self._sound(suite, SOUND_SECONDS_MAX).seconds
-        while True:
-            limit = max(5.0, 10 * self._sound_seconds[suite])
-            outcome = self.run(suite, changed, limit)
+        limit = max(5.0, 10 * self._sound_seconds[suite])
+        for patience in 1, 4:  # it hangs, or something else had the processors: then it ends when it is given more time
+            outcome = self.run(suite, changed, patience * limit)
             if not outcome.late:
                 return outcome.well
-            # Stopped: it hangs, unless the unchanged core is about as slow by now.
-            now = self._sound(suite, SOUND_SECONDS_MAX).seconds
-            if 10 * now <= limit:
-                return False
-            self._sound_seconds[suite] = now
+            self._sound_seconds[suite] = max(self._sound_seconds[suite], self._sound(suite, SOUND_SECONDS_MAX).seconds)
+            limit = max(limit, 10 * self._sound_seconds[suite])
+        return False
 
     def _sound(self, suite: str, seconds: float) -> Outcome:
         outcome = self.run(suite, {}, seconds)
