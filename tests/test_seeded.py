@@ -55,8 +55,8 @@ NOTICED = {
     " format_load64(from + FRAME_POSITION) == position; => return frame_size >= FRAME_BODY && frame_size % 8 == 0 ||"
     " format_load64(from + FRAME_POSITION) == position;": "plain/test_record",
     "csrc/record.c words_put: writer->to += 8; => ;": "plain/test_record",
-    "csrc/lock.c ss_lock_try: uint32_t expected = 0; => uint32_t expected = 1;": "plain/test_publish",
-    "csrc/log_sync.c sync_round: if (target <= durable) => if (1)": "plain/test_rounds",
+    "csrc/lock.c ss_lock_detach: atomic_store(&self->slots[self->slot].pid, 0); => ;": "plain/test_lock",
+    "csrc/log_sync.c sync_round: count_sync(entry, started, records); => ;": "plain/test_rounds",
 }
 
 
