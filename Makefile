@@ -57,8 +57,11 @@ $(VENV)/.rivals: bench/rivals/requirements.txt | $(VENV)/.extra-bench $(VENV)/.e
 demo: $(VENV)/.built ## Write, kill a writer, lose nothing, read back: the whole story in a minute
 	@$(BIN)/python -m streamstore demo
 
+# A file's tests stay in one process, in their order; most wait for programs that they start.
+SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile
+
 test: test-c $(VENV)/.built $(VENV)/.extra-test ## All tests but the long ones (ARGS="-k name" for some)
-	@$(BIN)/python -X dev -m pytest $(ARGS)
+	@$(BIN)/python -X dev -m pytest $(or $(ARGS),$(SIDE_BY_SIDE))
 
 stress: $(VENV)/.built $(VENV)/.extra-test ## The long suites: random kills, many processes
 	@$(BIN)/python -X dev -m pytest -m stress $(ARGS)
