@@ -145,6 +145,7 @@ def test_a_prefork_server(store):
     def serve(worker):
         try:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             for n in range(100_000):
                 number = stream.put_record(b"%d %d" % (worker, n), f"{n}").sequence_number
                 os.write(writing, f"{worker} {n} {number}\n".encode())
@@ -152,12 +153,14 @@ def test_a_prefork_server(store):
         except SystemExit:
             store.close()
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until a worker has its handler
     workers = {number: fork(lambda number=number: serve(number)) for number in range(4)}
     for turn in range(6):
         stream.put_record(b"parent", f"{turn}")
         time.sleep(0.05)
         os.kill(workers.pop(turn), signal.SIGKILL)
         workers[turn + 4] = fork(lambda number=turn + 4: serve(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     time.sleep(0.1)
     for pid in workers.values():
         os.kill(pid, signal.SIGTERM)

@@ -311,7 +311,7 @@ def test_an_encrypted_queue_says_nothing_in_plain(tmp_path, ring):
         assert [message.body["secret"] for message in queue.get_many(3, timeout=5)] == [SECRET] * 3
         trimmer = queue.engine.trimmer
         copied = {record.position: record for record in list(queue.stream.read())[:3]}
-        trimmer._park(copied)
+        trimmer._park(list(copied), copied.get)
         moved = queue.engine.journal.state.moved
         assert {name: trimmer.fetch(name, moved[name]) for name in copied} == copied
     assert on_disk(tmp_path / "data", SECRET, b"id-of-a-secret") == set()
@@ -331,11 +331,12 @@ def test_compaction_opens_compresses_and_seals(tmp_path, ring):
         stream.stop_encryption()
         stream.put_records([(b"in plain" * 1000, "k")] * 40)
         before = list(stream.read())
-        size = sum(item.disk_bytes for item in stream.shards()[0].segments())
+        size = sum(item.disk_bytes for item in stream.shards()[0].segments() if item.live)
         done = stream.compact(rate=0)
         assert done.segments
         assert not done.left_alone
-        assert sum(item.disk_bytes for item in stream.shards()[0].segments()) < size / 3
+        found = stream.shards()[0].segments()  # one that is only made ready for what comes counts for nothing
+        assert sum(item.disk_bytes for item in found if item.live) < size / 3, found
         assert list(stream.read()) == before
         assert stream.shards()[0].get(before[400].sequence_number) == before[400]
     assert on_disk(tmp_path / "data", text, KEY.encode()) == set()
