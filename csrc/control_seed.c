@@ -19,7 +19,8 @@ static ss_status write_header(int fd, const uint8_t store_id[16], uint64_t epoch
     header->entry_size = sizeof(ss_control_entry);
     memcpy(header->store_id, store_id, 16);
     header->hints_complete = 1;
-    header->boot = ss_control_boot(); /* what is clean is so within its boot */
+    /* boot stays 0: what goes on here begins a new segment, whose header tells places that were saved behind the copy,
+     * in what it was copied from, from places in what comes now */
     atomic_store(&header->epoch_counter, epoch_counter);
     atomic_store(&header->log_count, (uint32_t)count);
     atomic_store(&header->log_capacity, (uint32_t)count);

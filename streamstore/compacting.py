@@ -50,15 +50,15 @@ class Compacting:
 
         Positions, numbers and every read stay the same; what is being written to stays as it is (see `roll`). `rate` is
         in bytes of the log a second (0: as fast as it goes; 32 MiB where None), `progress` is told of bytes as they are
-        done. Waits while another process compacts. What is damaged, or encrypted without its key, is left alone and
-        told of in the result. Each file is durable before what it replaces is removed. Raises ReadOnlyError,
-        StoreFullError, StreamNotFoundError, ClosedError.
+        done. Waits while another process compacts, and syncs what is published. What is damaged, or encrypted without
+        its key, is left alone and told of in the result. Each file is durable before what it replaces is removed.
+        Raises ReadOnlyError, StoreFullError, StorageError where the sync failed, StreamNotFoundError, ClosedError.
         """
         if self.attachment.read_only:
             raise ReadOnlyError(f"{self.attachment.path} is open read-only")
         compactor = Compactor(limits.COMPACTION_RATE if rate is None else rate, lambda: self.attachment.closed)
         with self.attachment.hold(limits.HOLD_COMPACTION, wait=True) or nullcontext():
-            return compact_stream(self, compactor, round(after * _SECOND_US), progress)
+            return compact_stream(self, compactor, round(after * _SECOND_US), progress, sync=True)
 
     def set_compaction(self: Streamlike, after: float | None) -> None:
         """Compact segments from `after` seconds on after they were sealed (the default is an hour), or never (None).
@@ -83,9 +83,10 @@ def compact_stream(
     after_us: int,
     progress: Callable[[int], None] = lambda size: None,
     until: float = float("inf"),
+    sync: bool = False,
 ) -> Compacted:
     """Compact what is due of one stream, beginning nothing after `until` (monotonic seconds); the caller holds the
-    store's lock for it.
+    store's lock for it. Only what is durable is due: `sync` makes it so, where nobody would wait for the flusher.
     """
     info, done = stream.info, Compacted()
     for index in stream.written():
@@ -94,6 +95,8 @@ def compact_stream(
         if not worth_a_look(os.path.join(stream.attachment.stream_directory(info.id), str(index))):
             continue
         log = stream.log(index)
+        if sync:
+            log.sync()
         found = compactor.compact(
             log,
             now_us=clock.now_us(),

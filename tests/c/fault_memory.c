@@ -1,5 +1,5 @@
-/* Memory that runs out at the first, the second, the third allocation of a recovery, of a put, and of a sync of what was
- * trimmed: it is told, nothing was done by halves, and the next try goes through. */
+/* Memory that runs out at the first, the second, the third allocation of a recovery, of a put, and of a sync of what
+ * was trimmed: it is told, nothing was done by halves, and the next try goes through. */
 #define _GNU_SOURCE
 #include <sys/wait.h>
 
