@@ -210,10 +210,13 @@ def test_nothing_leaks(fake, log):
 
     tracemalloc.start()
     held_after(50)
-    before, after = held_after(50), held_after(rounds)
+    grown = []
+    for _ in range(5):  # what runs the tests has threads as well: a leak shows each time, and they do not
+        before, after = held_after(50), held_after(rounds)
+        grown.append((after[0] - before[0], after[1] - before[1]))
     tracemalloc.stop()
-    assert after[0] - before[0] < rounds  # blocks to 512 bytes
-    assert after[1] - before[1] < rounds * 512  # all others; Python's free lists move a little
+    assert min(blocks for blocks, _ in grown) < rounds, grown  # to 512 bytes each
+    assert min(size for _, size in grown) < rounds * 512, grown  # all others; Python's free lists move a little
 
 
 def deeds(fake, target):
