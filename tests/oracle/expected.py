@@ -259,9 +259,11 @@ class Expected:
         for shard in self.shards:
             shard.droppable = max(shard.droppable, len(shard.items) if everything else shard.first)
 
-    def put(self, item: Item, shard: int, number: str) -> None:
-        """Somebody was told that an item stands in that shard under that number."""
-        own = self.route(item)
+    def put(self, item: Item, shard: int, number: str, before: int | None = None) -> None:
+        """Somebody was told that an item stands in that shard under that number; shard `before` owned its hash key when
+        the put began.
+        """
+        own = self.shards[shard] if shard == before else self.route(item)
         if own.index != shard:
             raise Broken(f"a record went to shard {shard} and not to {own.index}, which owns its hash key")
         item.number = number
