@@ -81,7 +81,7 @@ class RetainedLog(Log):
         if kept.position <= state.start:
             return kept
         if kept.before <= state.start_record_count:
-            status = super().read(state.start, kept.position, 1, _LOOK_SIZE)[4]
+            status = super().fetch(state.start, kept.position, 1, _LOOK_SIZE)[4]
             return kept._replace(position=state.start) if status & 0xFF == CORRUPT else kept
         if super().seek_ordinal(kept.before) < kept.position:
             return kept
@@ -90,7 +90,7 @@ class RetainedLog(Log):
         low, high = before + 1, kept.before
         while low <= high:
             middle = (low + high) // 2
-            found = super().read(super().seek_ordinal(middle), kept.position, 1, _LOOK_SIZE)[0]
+            found = super().fetch(super().seek_ordinal(middle), kept.position, 1, _LOOK_SIZE)[0]
             if found:
                 begin, before = found[0].next_position, found[0].ordinal
                 low = before + 1
